@@ -1,0 +1,446 @@
+//! The program's application: joins the hub, the page and the engine.
+//!
+//! | path | what |
+//! |---|---|
+//! | `/` and its files | the page |
+//! | `/ws` | the stream |
+//! | `/api/channels`, `/api/latest` | descriptions and latest values, as JSON |
+//! | `/metrics` | Prometheus |
+//! | `/healthz` | whether it is well |
+//!
+//! Nothing above this file knows that a frame holds a reading.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    message::{CloseCode, Message},
+    net::{
+        Answer, Application, Bell, Connection, Counter, Cursor, Frames, Handle, Handler, Request,
+        Response, Stats, Upgrade, text_frame,
+    },
+    sources::Running,
+    telemetry::{Hub, View},
+    web,
+    wire::{
+        json::{self, Ask, Hello},
+        prometheus,
+    },
+};
+
+/// The subprotocol of JSON messages.
+const JSON: &str = "boardcast.v1.json";
+/// A `heartbeat` comes when nothing else was sent for so long.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// `/healthz` says 503 when no batch came for so long.
+const UNWELL: Duration = Duration::from_secs(60);
+
+/// The telemetry application.
+pub struct App {
+    hub: Hub,
+    shared: Arc<Shared>,
+    /// The engine's counters and occupancy, once it runs.
+    engine: OnceLock<EngineView>,
+    /// Stopped, one after the other, when the server stops.
+    sources: Mutex<Vec<Running>>,
+}
+
+struct EngineView {
+    stats: Arc<Stats>,
+    occupancy: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("hub", &self.hub).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Serves a hub.
+    pub fn new(hub: Hub) -> Arc<Self> {
+        Arc::new(Self {
+            hub,
+            shared: Arc::default(),
+            engine: OnceLock::new(),
+            sources: Mutex::default(),
+        })
+    }
+
+    /// Shows the engine's counters in `/metrics`.
+    pub fn watch(&self, engine: &Handle) {
+        let view =
+            EngineView { stats: engine.stats().clone(), occupancy: Box::new(engine.occupancy()) };
+        // An application runs in one engine; a second one is not shown.
+        let _ = self.engine.set(view);
+    }
+
+    /// Stops this source when the server stops.
+    pub fn keep(&self, source: Running) {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
+    }
+
+    fn stream(&self, request: &Request) -> Answer {
+        if !request.wants_websocket() {
+            let sentence = "this is the stream: connect to it with a WebSocket (ws://…/ws)";
+            let response = Response::text(426, sentence).header("Upgrade", "websocket");
+            return Answer::Response(response);
+        }
+        if request.query().is_some() {
+            let sentence = "/ws takes no query: subscriptions are not built yet";
+            return Answer::Response(Response::text(400, sentence));
+        }
+        let mut offered = request.header_list("sec-websocket-protocol").peekable();
+        let hub = self.hub.clone();
+        let session = Session { hub: hub.clone() };
+        let viewer = Viewer::new(hub, self.shared.clone());
+        let upgrade = Upgrade::new(|_, _| session).feed(viewer);
+        if offered.peek().is_none() {
+            return Answer::Upgrade(upgrade);
+        }
+        if offered.any(|name| name == JSON) {
+            return Answer::Upgrade(upgrade.protocol(JSON));
+        }
+        let sentence = format!("none of these subprotocols is spoken here; offer {JSON} or none");
+        Answer::Response(Response::text(400, sentence))
+    }
+
+    fn latest(&self) -> Response {
+        let view = self.hub.view();
+        let wall_of = |at| self.hub.clock().wall_of(at);
+        no_store(json_response(200, json::latest(view.seq(), view.channels(), wall_of)))
+    }
+
+    fn channels(&self) -> Response {
+        let view = self.hub.view();
+        let (device, epoch) = (self.hub.device(), self.hub.epoch());
+        no_store(json_response(200, json::channel_list(device, epoch, view.channels())))
+    }
+
+    fn health(&self) -> Response {
+        let view = self.hub.view();
+        let newest = view.channels().iter().map(|state| state.at).max().unwrap_or_default();
+        let age = self.hub.clock().boot().since(newest);
+        let well = view.seq() > 0 && age < UNWELL;
+        let status = if well { "ok" } else { "no readings" };
+        let body = serde_json::json!({
+            "status": status,
+            "device": self.hub.device(),
+            "seq": view.seq(),
+            "channels": view.channels().len(),
+            "age": (age.as_secs_f64() * 1000.0).round() / 1000.0,
+        });
+        no_store(json_response(if well { 200 } else { 503 }, body.to_string() + "\n"))
+    }
+
+    fn metrics(&self) -> Response {
+        let mut page = prometheus::Page::default();
+        if let Some(engine) = self.engine.get() {
+            engine.describe(&mut page);
+        }
+        let view = self.hub.view();
+        let (bytes, batches) = view.ring_use();
+        let mut gauge = |name, help, value| page.single(name, "gauge", help, value);
+        gauge("boardcast_channels", "Channels known.", view.channels().len() as u64);
+        gauge("boardcast_ring_bytes", "Bytes of batches kept for catching up.", bytes as u64);
+        gauge("boardcast_ring_batches", "Batches kept for catching up.", batches as u64);
+        let mut counter = |name, help, value| page.single(name, "counter", help, value);
+        counter("boardcast_batches_total", "Batches published.", view.seq());
+        let gaps = self.shared.gaps.get();
+        counter("boardcast_gaps_total", "Clients that were overtaken by the ring.", gaps);
+        page.readings(view.channels());
+        drop(view);
+        no_store(Response::new(200, prometheus::MEDIA_TYPE, page.finish()))
+    }
+}
+
+impl EngineView {
+    fn describe(&self, page: &mut prometheus::Page) {
+        let (connections, streams) = (self.occupancy)();
+        page.single("boardcast_connections", "gauge", "Open connections.", connections as u64);
+        page.single("boardcast_clients", "gauge", "Open WebSockets.", streams as u64);
+        let stats = &self.stats;
+        let counters: [(&str, &str, &Counter); 18] = [
+            ("accepted", "Connections accepted.", &stats.accepted),
+            ("accept_errors", "Accepts that failed for want of room.", &stats.accept_errors),
+            ("refused_full", "Refused: all connections taken.", &stats.refused_full),
+            ("refused_address", "Refused: too many of one address.", &stats.refused_address),
+            ("refused_forbidden", "Refused: network or origin.", &stats.refused_forbidden),
+            ("refused_head", "Refused: head too slow, too long, bad.", &stats.refused_head),
+            ("requests", "HTTP requests, upgrades included.", &stats.requests),
+            ("streams", "WebSockets opened.", &stats.streams),
+            ("frames_sent", "Frames sent by the push workers.", &stats.frames_sent),
+            ("bytes_sent", "Their bytes.", &stats.bytes_sent),
+            ("sends", "System calls for them.", &stats.sends),
+            ("blocked_sends", "Sends that were not taken whole.", &stats.blocked_sends),
+            ("messages_received", "Messages from clients.", &stats.messages_received),
+            ("ended_slow", "Clients ended for reason 1013.", &stats.ended_slow),
+            ("ended_silent", "Clients ended for their silence.", &stats.ended_silent),
+            ("ended_policy", "Clients ended with 1008.", &stats.ended_policy),
+            ("ended_protocol", "Clients ended with 1002, 1007, 1009.", &stats.ended_protocol),
+            ("panics", "Connections that panicked.", &stats.panics),
+        ];
+        for (name, help, counter) in counters {
+            page.single(&format!("boardcast_{name}_total"), "counter", help, counter.get());
+        }
+    }
+}
+
+impl Application for App {
+    fn respond(&self, request: &Request) -> Answer {
+        let known = match request.path() {
+            "/ws" => return self.guard(request, || self.stream(request)),
+            "/api/channels" => Some(Self::channels as fn(&Self) -> Response),
+            "/api/latest" => Some(Self::latest as _),
+            "/metrics" => Some(Self::metrics as _),
+            "/healthz" => Some(Self::health as _),
+            _ => None,
+        };
+        if let Some(make) = known {
+            return self.guard(request, || Answer::Response(make(self)));
+        }
+        match web::respond(request) {
+            Some(response) => self.guard(request, || Answer::Response(response)),
+            None => {
+                let sentence = "there is nothing here; the page is at /, the stream at /ws, \
+                                readings at /api/latest and /api/channels";
+                Answer::Response(Response::text(404, sentence))
+            }
+        }
+    }
+
+    fn started(&self, bell: Bell) {
+        self.hub.on_change(move || bell.ring());
+    }
+
+    fn stopping(&self) {
+        let sources =
+            std::mem::take(&mut *self.sources.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(sources);
+    }
+}
+
+impl App {
+    /// Everything here is read, nothing changed.
+    fn guard(&self, request: &Request, answer: impl FnOnce() -> Answer) -> Answer {
+        if matches!(request.method(), "GET" | "HEAD") {
+            return answer();
+        }
+        let sentence = format!("{} is for reading: use GET or HEAD", request.path());
+        Answer::Response(Response::text(405, sentence).header("Allow", "GET, HEAD"))
+    }
+}
+
+fn json_response(status: u16, body: String) -> Response {
+    Response::new(status, "application/json", body)
+}
+
+fn no_store(response: Response) -> Response {
+    response.header("Cache-Control", "no-store")
+}
+
+/// What a client says to us.
+struct Session {
+    hub: Hub,
+}
+
+impl Handler for Session {
+    fn on_message(&mut self, connection: &Connection, message: Message) {
+        let answer = match message.as_text().map(json::ask) {
+            None => {
+                let _ = connection.close(CloseCode::UNSUPPORTED, "send JSON as text");
+                return;
+            }
+            Some(Ask::Ping { id }) => json::pong(id.as_ref(), self.hub.clock().wall()),
+            Some(Ask::Publish { id }) => {
+                let sentence = "this board takes no readings from outside";
+                json::error("not_allowed", sentence, id.as_ref())
+            }
+            Some(Ask::Unknown(answer)) => answer,
+        };
+        // A client that has gone needs no answer; one that takes none is ended.
+        let _ = connection.try_send(answer);
+    }
+}
+
+/// What viewers share beside the hub. Locked after the hub, never before.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The frames of the last snapshot, and its number and version.
+    snapshot: Mutex<Cache<(u64, u64)>>,
+    /// The frames of the last change of descriptions, from one version to another.
+    channels: Mutex<Cache<(u64, u64)>>,
+    /// Clients that were overtaken by the ring.
+    gaps: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Cache<K> {
+    key: Option<K>,
+    frames: Vec<Bytes>,
+}
+
+impl<K: PartialEq> Cache<K> {
+    /// The frames for `key`: those of the last caller, or made now.
+    fn get(&mut self, key: K, make: impl FnOnce() -> Vec<String>) -> &[Bytes] {
+        if self.key.as_ref() != Some(&key) {
+            self.frames = make().iter().map(|text| text_frame(text)).collect();
+            self.key = Some(key);
+        }
+        &self.frames
+    }
+}
+
+/// One client's place in the stream.
+struct Viewer {
+    hub: Hub,
+    shared: Arc<Shared>,
+    greeted: bool,
+    /// The last batch that is on its way to the client.
+    seq: u64,
+    /// The version of the descriptions that it has.
+    version: u64,
+    /// What has to go out before the next batch: hello, descriptions, a gap
+    /// and its snapshot. Shared bytes, of one instant.
+    first: VecDeque<Bytes>,
+    offered: Offer,
+    /// When something was last sent.
+    sent_at: Instant,
+}
+
+/// What the last `fill` offered, for `consume`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offer {
+    First,
+    Batches,
+    Heartbeat,
+}
+
+impl Viewer {
+    fn new(hub: Hub, shared: Arc<Shared>) -> Self {
+        Self {
+            hub,
+            shared,
+            greeted: false,
+            seq: 0,
+            version: 0,
+            first: VecDeque::new(),
+            offered: Offer::First,
+            sent_at: Instant::now(),
+        }
+    }
+
+    /// Looks at the hub once, under one lock, and decides what comes next.
+    fn look(&mut self, frames: &mut Frames) {
+        let hub = self.hub.clone();
+        let mut view = hub.view();
+        if !self.greeted {
+            self.greeted = true;
+            self.greet(&view);
+        } else if self.seq + 1 < view.oldest() {
+            self.shared.gaps.increment();
+            self.describe_changes(&view);
+            self.first.push_back(text_frame(&json::gap(self.seq + 1, view.seq())));
+            self.restart(&view);
+        } else if self.version < view.version() {
+            self.describe_changes(&view);
+        }
+        if self.first.is_empty() {
+            self.offer_batches(&mut view, frames);
+        }
+    }
+
+    fn greet(&mut self, view: &View<'_>) {
+        let clock = self.hub.clock();
+        let hello = Hello {
+            version: 1,
+            device: self.hub.device(),
+            epoch: self.hub.epoch(),
+            seq: view.seq(),
+            time: (clock.wall() * 1000.0).round() / 1000.0,
+            synced: clock.synced(),
+            heartbeat: HEARTBEAT.as_secs(),
+            may_publish: false,
+        };
+        let texts = json::hello(&hello, view.channels());
+        self.first.extend(texts.iter().map(|text| text_frame(text)));
+        self.version = view.version();
+        self.restart(view);
+    }
+
+    /// The latest values, and the cursor behind them, of one instant: nothing
+    /// is missed between them and nothing comes twice.
+    fn restart(&mut self, view: &View<'_>) {
+        let mut cache = self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (view.seq(), view.version());
+        let frames = cache.get(key, || {
+            json::snapshot(view.seq(), view.channels(), |at| self.hub.clock().wall_of(at))
+        });
+        self.first.extend(frames.iter().cloned());
+        self.seq = view.seq();
+    }
+
+    fn describe_changes(&mut self, view: &View<'_>) {
+        let mut cache = self.shared.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (self.version, view.version());
+        let frames = cache.get(key, || json::channels_since(view.channels(), self.version));
+        self.first.extend(frames.iter().cloned());
+        self.version = view.version();
+    }
+
+    fn offer_batches(&mut self, view: &mut View<'_>, frames: &mut Frames) {
+        self.offered = Offer::Batches;
+        let clock = self.hub.clock();
+        for seq in self.seq + 1..=view.seq() {
+            if frames.is_full() {
+                break;
+            }
+            let frame = view.encoded(seq, |channels, batch| {
+                text_frame(&json::data(seq, clock.wall_of(batch.start()), batch, channels))
+            });
+            let Some(frame) = frame else { break };
+            frames.push(frame);
+        }
+    }
+}
+
+impl Cursor for Viewer {
+    fn fill(&mut self, now: Instant, frames: &mut Frames) {
+        if self.first.is_empty() {
+            self.look(frames);
+        }
+        if !self.first.is_empty() {
+            self.offered = Offer::First;
+            for frame in &self.first {
+                if frames.is_full() {
+                    break;
+                }
+                frames.push(frame.clone());
+            }
+        } else if frames.is_empty() && self.due().is_some_and(|due| due <= now) {
+            self.offered = Offer::Heartbeat;
+            frames.push(text_frame(&json::heartbeat(self.seq, self.hub.clock().wall())));
+        }
+    }
+
+    fn consume(&mut self, count: usize, now: Instant) {
+        if count == 0 {
+            return;
+        }
+        self.sent_at = now;
+        match self.offered {
+            Offer::First => drop(self.first.drain(..count)),
+            Offer::Batches => self.seq += count as u64,
+            Offer::Heartbeat => {}
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        Some(self.sent_at + HEARTBEAT)
+    }
+}

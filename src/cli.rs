@@ -1,0 +1,181 @@
+//! The command line, and nothing but the command line.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, error::ErrorKind};
+use log::LevelFilter;
+
+use crate::{
+    config::{Config, parse_interval, parse_listen, parse_origin},
+    net::{Limits, Network},
+};
+
+/// See what this board is doing, live, in a browser.
+#[derive(Debug, Parser)]
+#[command(name = "boardcast", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the page and the stream (what boardcast does without a command).
+    Serve(Serve),
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// Where to listen; may be given more than once [default: port 8642 on all addresses].
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
+    listen: Vec<SocketAddr>,
+    /// How often the board is read.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    interval: Duration,
+    /// The board's name on the page [default: its host name].
+    #[arg(long)]
+    name: Option<String>,
+    /// Serve this network too; may be given more than once.
+    #[arg(long, value_name = "CIDR")]
+    allow: Vec<Network>,
+    /// Let pages of this origin read the board; may be given more than once.
+    #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
+    allow_origin: Vec<String>,
+    /// Connections in all, of which an eighth is kept for plain HTTP [default: 128].
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
+    /// Connections from one address; loopback is exempt [default: 32].
+    #[arg(long, value_name = "N")]
+    max_per_address: Option<usize>,
+    /// Connections whose request is not complete; more wait in the kernel [default: 32].
+    #[arg(long, value_name = "N")]
+    max_heads: Option<usize>,
+    /// Threads that push readings to the viewers [default: one a core, at most 4].
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Print nothing but warnings and errors.
+    #[arg(long, short, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print more; twice: everything.
+    #[arg(long, short, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Asked {
+    /// Serve, with these settings.
+    Serve {
+        /// The settings.
+        config: Box<Config>,
+        /// How much to log.
+        level: LevelFilter,
+    },
+    /// Print this and end.
+    Print(String),
+}
+
+/// Understands the command line; the first of `arguments` is the program.
+///
+/// # Errors
+/// One line that says what is wrong and where help is; wrong usage, exit code 2.
+pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Asked, String> {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                return Ok(Asked::Print(error.render().to_string()));
+            }
+            _ => return Err(one_line(&error.render().to_string())),
+        },
+    };
+    let serve = match cli.command {
+        Some(Command::Serve(serve)) => serve,
+        None => cli.serve,
+    };
+    let level = match (serve.quiet, serve.verbose) {
+        (true, _) => LevelFilter::Warn,
+        (false, 0) => LevelFilter::Info,
+        (false, 1) => LevelFilter::Debug,
+        (false, _) => LevelFilter::Trace,
+    };
+    Ok(Asked::Serve { config: Box::new(serve.into_config()), level })
+}
+
+/// clap explains in several lines; the first paragraph is what is wrong.
+fn one_line(text: &str) -> String {
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.trim_start_matches("error: ").split_whitespace().collect();
+    format!("{}; see boardcast --help", words.join(" "))
+}
+
+impl Serve {
+    fn into_config(self) -> Config {
+        let mut limits = Limits::default();
+        if let Some(connections) = self.max_connections {
+            limits.connections = connections;
+            limits.reserved_for_http = connections / 8;
+        }
+        limits.per_address = self.max_per_address.unwrap_or(limits.per_address);
+        limits.unfinished_heads = self.max_heads.unwrap_or(limits.unfinished_heads);
+        limits.workers = self.workers.unwrap_or(limits.workers);
+        Config {
+            listen: self.listen,
+            interval: self.interval,
+            name: self.name,
+            allow: self.allow,
+            allow_origin: self.allow_origin,
+            limits,
+            ..Config::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(line: &str) -> Result<Asked, String> {
+        parse(line.split_whitespace().map(Into::into))
+    }
+
+    fn config(line: &str) -> Config {
+        match asked(line) {
+            Ok(Asked::Serve { config, .. }) => *config,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn serve_is_what_it_does_without_a_command() {
+        let bare = config("boardcast --interval 100ms --listen 127.0.0.1:0 --max-connections 64");
+        let named =
+            config("boardcast serve --interval 100ms --listen 127.0.0.1:0 --max-connections 64");
+        for config in [bare, named] {
+            assert_eq!(config.interval, Duration::from_millis(100));
+            assert_eq!(config.listen, [SocketAddr::from(([127, 0, 0, 1], 0))]);
+            assert_eq!((config.limits.connections, config.limits.streams()), (64, 56));
+        }
+        assert!(config("boardcast").listen.is_empty());
+    }
+
+    #[test]
+    fn wrong_usage_is_one_line() {
+        for line in [
+            "boardcast --interval 1",
+            "boardcast --listen 8642",
+            "boardcast --nonsense",
+            "boardcast dance",
+            "boardcast --allow nowhere",
+            "boardcast -q -v",
+            "boardcast --workers x",
+        ] {
+            let error = asked(line).expect_err(line);
+            assert!(!error.contains('\n') && error.ends_with("see boardcast --help"), "{error}");
+        }
+        assert!(matches!(asked("boardcast --help"), Ok(Asked::Print(_))));
+        assert!(matches!(asked("boardcast --version"), Ok(Asked::Print(_))));
+    }
+}

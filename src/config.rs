@@ -1,0 +1,127 @@
+//! The settings of the program, checked; where they come from is `cli`'s.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::{
+    error::{Error, Result},
+    net::{Limits, Network},
+};
+
+/// The port when none is named.
+pub const PORT: u16 = 8642;
+/// The shortest and the longest interval of the polled sources.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; empty: the port [`PORT`] on all addresses.
+    pub listen: Vec<SocketAddr>,
+    /// How often the polled sources are read.
+    pub interval: Duration,
+    /// The device's name; the host's when none is given.
+    pub name: Option<String>,
+    /// Networks that are served beside the close ones.
+    pub allow: Vec<Network>,
+    /// Origins whose pages may read the board, beside its own.
+    pub allow_origin: Vec<String>,
+    /// The engine's bounds.
+    pub limits: Limits,
+    /// Where `proc` and `sys` are; `/` on a board.
+    pub root: std::path::PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            interval: Duration::from_secs(1),
+            name: None,
+            allow: Vec::new(),
+            allow_origin: Vec::new(),
+            limits: Limits::default(),
+            root: "/".into(),
+        }
+    }
+}
+
+/// Parses a time: `1s`, `100ms`, `2m`, `0.5s`.
+///
+/// # Errors
+/// [`Error::Setting`] with examples, when it is none or out of range.
+pub fn parse_interval(text: &str) -> Result<Duration> {
+    let refuse = || {
+        Error::Setting(format!(
+            "{text:?} is no interval: write it as in 1s, 100ms or 2m (10ms to 60m)"
+        ))
+    };
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(refuse)?;
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.trim().parse().map_err(|_| refuse())?;
+    let seconds = match unit {
+        "ms" => number / 1000.0,
+        "s" => number,
+        "m" | "min" => number * 60.0,
+        _ => return Err(refuse()),
+    };
+    let time = Duration::try_from_secs_f64(seconds).map_err(|_| refuse())?;
+    if time < INTERVALS.0 || time > INTERVALS.1 {
+        return Err(refuse());
+    }
+    Ok(time)
+}
+
+/// Parses an origin as a browser sends it (RFC 6454 section 6.1).
+///
+/// # Errors
+/// [`Error::Setting`] with an example, when it is none.
+pub fn parse_origin(text: &str) -> Result<String> {
+    let refuse = || {
+        Error::Setting(format!(
+            "{text:?} is no origin: write it as in https://panel.example or http://10.0.0.5:3000"
+        ))
+    };
+    let origin = text.trim_end_matches('/');
+    let (scheme, authority) = origin.split_once("://").ok_or_else(refuse)?;
+    let fine = matches!(scheme, "http" | "https")
+        && !authority.is_empty()
+        && !authority.contains(['/', '?', '#', '@', ' ']);
+    if fine { Ok(origin.to_owned()) } else { Err(refuse()) }
+}
+
+/// Parses an address to listen on.
+///
+/// # Errors
+/// [`Error::Setting`] with examples, when it is none.
+pub fn parse_listen(text: &str) -> Result<SocketAddr> {
+    text.parse().map_err(|_| {
+        Error::Setting(format!(
+            "{text:?} is no address and port: write it as in 0.0.0.0:{PORT} or [::1]:9000"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_have_a_unit_and_a_range() {
+        for (text, millis) in [("1s", 1000), ("100ms", 100), ("0.5s", 500), ("2m", 120_000)] {
+            assert_eq!(parse_interval(text).expect(text), Duration::from_millis(millis));
+        }
+        for bad in ["", "1", "s", "1h", "-1s", "1ms", "61m", "NaNs", "infs", "1e99s", "1 s s"] {
+            assert!(parse_interval(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn origins_and_addresses_are_checked() {
+        assert_eq!(parse_origin("https://a.example/").expect("fine"), "https://a.example");
+        for bad in ["a.example", "https://", "ftp://a", "https://a/b", "null", "http://u@a"] {
+            assert!(parse_origin(bad).is_err(), "{bad}");
+        }
+        assert!(parse_listen("[::]:8642").is_ok());
+        assert!(parse_listen("8642").expect_err("no address").to_string().contains("0.0.0.0:8642"));
+    }
+}

@@ -1,0 +1,228 @@
+//! The program as a service: binds, blocks signals, starts everything in
+//! order, says where to look, and waits.
+
+use std::{
+    io::{self, Write},
+    net::{IpAddr, SocketAddr},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    libc,
+    sys::{
+        resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+    },
+    unistd::gethostname,
+};
+
+use crate::{
+    app::App,
+    config::{Config, PORT},
+    error::{Error, Result},
+    net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
+    sources::{Own, Sampler, vitals::Vitals},
+    telemetry::{Hub, HubSettings},
+};
+
+/// Rates need two looks at the board; the second one comes this soon, so that
+/// all channels are there when the greeting counts them.
+const SECOND_LOOK: Duration = Duration::from_millis(200);
+
+/// Serves until a signal stops it.
+///
+/// # Errors
+/// What could not be set up, or which thread has died.
+pub fn serve(mut config: Config) -> Result<Ended> {
+    fit_to_process(&mut config.limits);
+    let listeners = bind(&config.listen)?;
+    // Before any thread starts: threads inherit the mask.
+    let signals = block_signals()?;
+
+    let device = config.name.clone().unwrap_or_else(host_name);
+    let hub = Hub::new(HubSettings { device: device.clone(), ..HubSettings::default() });
+    let app = App::new(hub.clone());
+    let gate = Gate {
+        networks: Networks::local(config.allow.clone()),
+        origins: Origins::Own(config.allow_origin.clone()),
+    };
+    let engine = net::start(listeners, app.clone(), gate, config.limits.clone(), Some(signals))?;
+    app.watch(&engine);
+
+    let mut sampler = Sampler::new(hub.clone(), config.interval);
+    sampler.add(Vitals::new(&config.root));
+    sampler.add(Own::new(&config.root, engine.stats().clone(), engine.occupancy()));
+    sampler.tick(hub.clock().boot());
+    thread::sleep(SECOND_LOOK.min(config.interval));
+    sampler.tick(hub.clock().boot());
+    app.keep(sampler.start().map_err(|error| Error::io("start the sampler", error))?);
+
+    if log::log_enabled!(log::Level::Info) {
+        greet(&device, engine.addresses(), &hub);
+    }
+    engine.join()
+}
+
+fn bind(listen: &[SocketAddr]) -> Result<Listeners> {
+    let bound = match listen {
+        [] => Listeners::bind_all(PORT),
+        addresses => Listeners::bind(addresses),
+    };
+    bound.map_err(|error| match error {
+        Error::Io { doing, source } if source.kind() == io::ErrorKind::AddrInUse => {
+            Error::Setting(format!(
+                "cannot {doing}: another program has that port, perhaps another boardcast; \
+                 stop it, or choose a port with --listen 0.0.0.0:{}",
+                PORT + 1
+            ))
+        }
+        Error::Io { doing, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Error::Setting(format!(
+                "cannot {doing}: ports below 1024 are the administrator's; \
+                 choose another with --listen 0.0.0.0:{PORT}"
+            ))
+        }
+        error => error,
+    })
+}
+
+/// SIGTERM and SIGINT arrive through the descriptor alone.
+fn block_signals() -> Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGTERM);
+    mask.add(Signal::SIGINT);
+    let descriptor = || {
+        mask.thread_block()?;
+        SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+    };
+    descriptor().map_err(|errno: nix::Error| Error::io("wait for signals", errno.into()))
+}
+
+fn host_name() -> String {
+    let name = gethostname().ok().and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "boardcast".into())
+}
+
+/// Raises the soft limit on descriptors, and serves no more connections than
+/// the process may have memory for.
+fn fit_to_process(limits: &mut Limits) {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Descriptors of our own, beside the connections'.
+        let wanted = (limits.connections as libc::rlim_t + 64).min(hard);
+        if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_err() {
+            log::debug!("the limit on descriptors stays at {soft}");
+        }
+    }
+    let memory = [Resource::RLIMIT_DATA, Resource::RLIMIT_AS];
+    let limit =
+        memory.iter().filter_map(|&limit| getrlimit(limit).ok()).map(|(soft, _)| soft).min();
+    let Some(bytes) = limit.filter(|&bytes| bytes != RLIM_INFINITY) else { return };
+    let affordable = affordable_connections(bytes, limits);
+    if affordable < limits.connections {
+        log::warn!(
+            "the process may have {bytes} bytes of memory: serving {affordable} connections \
+             instead of {}",
+            limits.connections
+        );
+        limits.reserved_for_http = limits.reserved_for_http.min(affordable / 8);
+        limits.connections = affordable;
+    }
+}
+
+/// Half of what is allowed is for connections, each with its stack and its
+/// buffers; the rest is the program's.
+fn affordable_connections(bytes: libc::rlim_t, limits: &Limits) -> usize {
+    let each = limits.stack_bytes + limits.read_buffer + limits.message_bytes + 16 * 1024;
+    let affordable = usize::try_from(bytes / 2).unwrap_or(usize::MAX) / each;
+    affordable.clamp(2, limits.connections)
+}
+
+/// Where to point the browser. A reader that has gone is no fault of ours.
+fn greet(device: &str, addresses: &[SocketAddr], hub: &Hub) {
+    let hosts = places(device_host(), addresses, &net::own_addresses());
+    let view = hub.view();
+    let mut sources: Vec<(&str, usize)> = Vec::new();
+    for state in view.channels() {
+        match sources.iter_mut().find(|(name, _)| *name == &*state.source) {
+            Some((_, count)) => *count += 1,
+            None => sources.push((&state.source, 1)),
+        }
+    }
+    let sources: Vec<String> = sources.iter().map(|(name, n)| format!("{name} ({n})")).collect();
+    let mut text = format!("boardcast {} on {device}\n", env!("CARGO_PKG_VERSION"));
+    let mut line = |label: &str, value: &str| text += &format!("  {label:<9} {value}\n");
+    for (number, host) in hosts.iter().enumerate() {
+        line(if number == 0 { "page" } else { "" }, &format!("http://{host}/"));
+    }
+    if let Some(host) = hosts.first() {
+        line("stream", &format!("ws://{host}/ws"));
+    }
+    line("channels", &format!("{} from {}", view.channels().len(), sources.join(", ")));
+    drop(view);
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// The host's own name, when it has one that others may know it by.
+fn device_host() -> Option<String> {
+    let name = host_name();
+    (name != "localhost" && name != "boardcast").then_some(name)
+}
+
+/// `host:port` of every place where the page is, the best first.
+fn places(name: Option<String>, listening: &[SocketAddr], own: &[IpAddr]) -> Vec<String> {
+    /// More than that is noise (containers have dozens).
+    const MOST: usize = 5;
+    let mut places = Vec::new();
+    let mut add = |place: String| {
+        if !places.contains(&place) && places.len() < MOST {
+            places.push(place);
+        }
+    };
+    for address in listening.iter().filter(|address| !address.ip().is_unspecified()) {
+        add(address.to_string());
+    }
+    let open: Vec<_> = listening.iter().filter(|address| address.ip().is_unspecified()).collect();
+    if let (Some(name), Some(address)) = (name, open.first()) {
+        add(format!("{name}:{}", address.port()));
+    }
+    for address in &open {
+        for ip in own.iter().filter(|ip| ip.is_ipv4() == address.is_ipv4()) {
+            add(SocketAddr::new(*ip, address.port()).to_string());
+        }
+    }
+    if let Some(address) = open.first() {
+        add(format!("127.0.0.1:{}", address.port()));
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|text| text.parse().expect("an address")).collect()
+    }
+
+    #[test]
+    fn the_greeting_names_places_that_a_browser_can_open() {
+        let own = ["192.168.1.20", "fd00::20"].map(|text| text.parse().expect("an address"));
+        assert_eq!(
+            places(Some("pi".into()), &addresses(&["0.0.0.0:8642", "[::]:8642"]), &own),
+            ["pi:8642", "192.168.1.20:8642", "[fd00::20]:8642", "127.0.0.1:8642"]
+        );
+        assert_eq!(places(Some("pi".into()), &addresses(&["127.0.0.1:9"]), &own), ["127.0.0.1:9"]);
+    }
+
+    #[test]
+    fn connections_are_as_many_as_memory_allows() {
+        let limits = Limits::default();
+        assert_eq!(affordable_connections(1 << 30, &limits), limits.connections);
+        let few = affordable_connections(8 << 20, &limits);
+        assert!((20..40).contains(&few), "{few} connections in 8 MiB");
+        assert_eq!(affordable_connections(0, &limits), 2);
+    }
+}

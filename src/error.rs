@@ -1,0 +1,75 @@
+//! What can go wrong, said so that the reader knows what to do next.
+//!
+//! The enum is small: a variant exists only where a caller branches on it.
+//! A peer that leaves is not an error; it is a [`CloseEvent`](crate::message::CloseEvent).
+
+use std::{fmt, io};
+
+/// The result of the calls of this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this library. Its `Display` is one line that says what to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call failed; `doing` completes "cannot …".
+    Io {
+        /// What was tried, as in "listen on 0.0.0.0:8642".
+        doing: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The connection is closing or closed: nothing can be sent any more.
+    /// Stop sending; the handler's `on_close` tells why it ended.
+    Closed,
+    /// A channel's name or description is not acceptable; the text says why.
+    Channel(String),
+    /// The table of channels is full; the number is the bound.
+    TooManyChannels(usize),
+    /// The channel belongs to another source, the one named here.
+    ChannelTaken {
+        /// The channel that was asked for.
+        channel: String,
+        /// The source that named it first.
+        owner: String,
+    },
+    /// A setting has a value that cannot work; the text says which and why.
+    Setting(String),
+    /// A thread without which the server is of no use has died.
+    /// End the program, so that its service manager starts it anew.
+    Fatal(String),
+}
+
+impl Error {
+    /// Wraps an `io::Error` with what was being done: "listen on …".
+    pub fn io(doing: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { doing: doing.into(), source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { doing, source } => write!(f, "cannot {doing}: {source}"),
+            Self::Closed => write!(f, "the connection is closed; nothing more can be sent on it"),
+            Self::Channel(why) => write!(f, "{why}"),
+            Self::TooManyChannels(limit) => {
+                write!(f, "there are {limit} channels already; raise the limit or name fewer")
+            }
+            Self::ChannelTaken { channel, owner } => {
+                write!(f, "channel {channel} belongs to source {owner}; choose another name")
+            }
+            Self::Setting(why) => write!(f, "{why}"),
+            Self::Fatal(what) => write!(f, "{what}; the program must be started anew"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

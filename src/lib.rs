@@ -1,0 +1,77 @@
+//! See what a small board is doing, live, in a browser.
+//!
+//! Boardcast reads a Linux board's vitals and pushes them over WebSocket to
+//! every browser that looks, from one thread per connection and a small pool
+//! of push workers, in a few megabytes of memory. It is a program and this
+//! library: embed the same server in your own, or use its WebSocket server
+//! alone.
+//!
+//! # A WebSocket server
+//!
+//! ```no_run
+//! use boardcast::websocket::{Message, Server};
+//!
+//! # fn main() -> boardcast::Result<()> {
+//! Server::bind("127.0.0.1:8888")?.serve(|ws, _request| {
+//!     let _ = ws.send("Welcome!");
+//!     |message: Message| println!("Received {message}")
+//! })
+//! # }
+//! ```
+//!
+//! # The board's own page, with a channel of your own
+//!
+//! ```no_run
+//! use boardcast::{App, net, telemetry::{Batch, Channel, Hub, HubSettings}};
+//!
+//! # fn main() -> boardcast::Result<()> {
+//! let hub = Hub::new(HubSettings { device: "greenhouse".into(), ..Default::default() });
+//! let listeners = net::Listeners::bind_all(8642)?;
+//! let server =
+//!     net::start(listeners, App::new(hub.clone()), net::Gate::local(), Default::default(), None)?;
+//!
+//! let source = hub.source("sensor");
+//! let soil = source.channel(Channel::gauge("soil/moisture")?.unit("%").range(0.0, 100.0))?;
+//! let mut batch = Batch::at(hub.clock().boot());
+//! batch.set(soil, 41.5);
+//! source.publish(batch);
+//! # server.join().map(|_| ())
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! A room uses only the ones above it.
+//!
+//! | room | what |
+//! |---|---|
+//! | [`error`], [`message`] | plain types |
+//! | [`net`] | the engine: accept loop, connection threads, push workers |
+//! | [`websocket`] | the WebSocket API for programs, on the engine |
+//! | [`telemetry`] | channels, values, batches; the hub and its ring |
+//! | [`wire`] | JSON and Prometheus, as functions of bytes |
+//! | [`sources`] | where readings come from; the sampler |
+//! | `web` | the page, embedded |
+//! | [`App`] | joins hub, page and engine: routes and the stream |
+//! | [`config`], [`cli`], [`daemon`] | the program |
+//!
+//! The invariants are in ARCHITECTURE.md, beside the source.
+
+mod app;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod error;
+pub mod message;
+pub mod net;
+pub mod sources;
+mod sys;
+pub mod telemetry;
+mod web;
+pub mod websocket;
+pub mod wire;
+
+pub use self::{
+    app::App,
+    error::{Error, Result},
+};

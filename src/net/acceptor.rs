@@ -1,0 +1,394 @@
+//! The accept loop: listeners, signals, and the deadlines of every connection
+//! that is not streaming.
+//!
+//! It never reads a request and never waits for anything but its poll. Whom it
+//! cannot serve it tells so: one short answer, and then the socket is read
+//! empty for a moment, since closing it at once would make the kernel reset
+//! what was said.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    os::fd::AsRawFd,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Interest, Poll, Token, net::TcpListener, unix::SourceFd};
+use nix::{libc, sys::signalfd::SignalFd};
+
+use super::{
+    connection::{self, Engine, full},
+    http::Response,
+    limits::Limits,
+    server::Ended,
+    slots::{Refusal, Slots},
+    socket::Socket,
+};
+use crate::error::{Error, Result};
+
+pub(super) const WAKE: Token = Token(0);
+const SIGNAL: Token = Token(1);
+const LISTENERS: usize = 2;
+/// Tokens from here on are refused peers that are read empty.
+const REFUSED: usize = 1 << 16;
+/// The first pause after the system had no descriptor or memory for us.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Refused peers that are read empty at a time; beyond, the oldest goes.
+const MOST_REFUSED: usize = 16;
+
+/// What others ask of the accept loop.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// Stop gently.
+    pub(super) stop: AtomicBool,
+    /// A thread that must live has died; why.
+    pub(super) fatal: Mutex<Option<String>>,
+}
+
+pub(super) struct Acceptor {
+    pub(super) poll: Poll,
+    pub(super) listeners: Vec<TcpListener>,
+    pub(super) signals: Option<SignalFd>,
+    pub(super) slots: Slots,
+    pub(super) engine: Arc<Engine>,
+    pub(super) requests: Arc<Requests>,
+    pub(super) refused: Refused,
+    pub(super) pause: Pause,
+}
+
+/// Why the loop ended.
+enum Call {
+    Stop,
+    Fatal(String),
+}
+
+impl Acceptor {
+    /// Registers everything with the poll.
+    pub(super) fn prepare(&mut self) -> io::Result<()> {
+        for (number, listener) in self.listeners.iter_mut().enumerate() {
+            let token = Token(LISTENERS + number);
+            self.poll.registry().register(listener, token, Interest::READABLE)?;
+        }
+        if let Some(signals) = &self.signals {
+            let fd = signals.as_raw_fd();
+            self.poll.registry().register(&mut SourceFd(&fd), SIGNAL, Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// Runs until it is told to stop, and then stops everything.
+    pub(super) fn run(mut self) -> Result<Ended> {
+        match self.accept_until_called() {
+            Ok(Call::Stop) => Ok(self.stop()),
+            Ok(Call::Fatal(why)) => Err(Error::Fatal(why)),
+            Err(error) => Err(Error::Fatal(format!("the accept loop cannot poll: {error}"))),
+        }
+    }
+
+    fn accept_until_called(&mut self) -> io::Result<Call> {
+        let mut events = Events::with_capacity(64);
+        loop {
+            let now = Instant::now();
+            let deadline = self.slots.expire(now);
+            let deadline = earliest([deadline, self.refused.expire(now), self.pause.until]);
+            self.wait(&mut events, deadline)?;
+            if let Some(call) = self.called() {
+                return Ok(call);
+            }
+            for event in &events {
+                match event.token() {
+                    SIGNAL if self.signal() => return Ok(Call::Stop),
+                    WAKE | SIGNAL => {}
+                    Token(token) if token >= REFUSED => self.refused.read(token),
+                    Token(_) => {}
+                }
+            }
+            // An edge may have come while accepting was paused; asking every
+            // listener costs one EAGAIN each.
+            if self.pause.over(Instant::now()) {
+                for number in 0..self.listeners.len() {
+                    self.accept_all(number);
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events, deadline: Option<Instant>) -> io::Result<()> {
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn called(&self) -> Option<Call> {
+        let fatal = self.requests.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stop = self.requests.stop.load(Relaxed).then_some(Call::Stop);
+        fatal.map(Call::Fatal).or(stop)
+    }
+
+    /// Whether a signal came.
+    fn signal(&mut self) -> bool {
+        let signal = self.signals.as_ref().and_then(|signals| signals.read_signal().ok().flatten());
+        if let Some(signal) = &signal {
+            log::info!("signal {}: stopping", signal.ssi_signo);
+        }
+        signal.is_some()
+    }
+
+    /// Accepts until there is no one left, or no room.
+    fn accept_all(&mut self, number: usize) {
+        while self.slots.room_for_head() {
+            match self.listeners[number].accept() {
+                Ok((stream, peer)) => {
+                    self.pause.reset();
+                    self.engine.stats.accepted.increment();
+                    self.admit(TcpStream::from(stream), peer);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ if is_exhaustion(&error) => return self.exhausted(number, &error),
+                    // accept(2): errors of the connection itself; go on.
+                    _ => log::debug!("a connection was lost before it was accepted: {error}"),
+                },
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let now = Instant::now();
+        let stats = &self.engine.stats;
+        if let Some(sentence) = self.engine.gate.refuse_peer(peer.ip(), now) {
+            stats.refused_forbidden.increment();
+            log::info!("{peer}: refused, {sentence}");
+            return self.refuse(stream, &Response::text(403, sentence), now);
+        }
+        // mio's streams are non-blocking; a connection thread blocks.
+        if let Err(error) = stream.set_nonblocking(false) {
+            return log::warn!("{peer}: cannot make its socket block: {error}");
+        }
+        let socket = Arc::new(Socket::from(stream));
+        let deadline = now + self.engine.limits.head_time;
+        match self.slots.enter(peer, socket.clone(), now, deadline) {
+            Ok(slot) => {
+                let (engine, own) = (self.engine.clone(), socket.clone());
+                let thread = thread::Builder::new()
+                    .name("bc-conn".into())
+                    .stack_size(self.engine.limits.stack_bytes)
+                    .spawn(move || connection::run(&engine, &own, slot, peer));
+                if let Err(error) = thread {
+                    stats.refused_full.increment();
+                    log::warn!("{peer}: refused, the system gives no thread: {error}");
+                    self.refuse_socket(socket, &full(), now);
+                }
+            }
+            Err(Refusal::Full) => {
+                stats.refused_full.increment();
+                log::info!("{peer}: refused, all connections are taken");
+                self.refuse_socket(socket, &full(), now);
+            }
+            Err(Refusal::PerAddress) => {
+                stats.refused_address.increment();
+                log::info!("{peer}: refused, too many connections from its address");
+                let sentence = "too many connections from your address; \
+                                close some, or raise --max-per-address";
+                self.refuse_socket(socket, &Response::text(429, sentence), now);
+            }
+        }
+    }
+
+    fn refuse_socket(&mut self, socket: Arc<Socket>, response: &Response, now: Instant) {
+        // The thread that was to have the other handle was never started.
+        if let Some(socket) = Arc::into_inner(socket) {
+            self.refuse(TcpStream::from(socket.into_fd()), response, now);
+        }
+    }
+
+    fn refuse(&mut self, stream: TcpStream, response: &Response, now: Instant) {
+        let deadline = now + self.engine.limits.close_time;
+        if let Err(error) = self.refused.add(stream, response, deadline, &self.poll) {
+            log::debug!("a refused peer went first: {error}");
+        }
+    }
+
+    /// No descriptor or no memory. No event comes again for who waits, so we
+    /// ask again after a pause; the spare descriptor is used to tell one that
+    /// we cannot.
+    fn exhausted(&mut self, number: usize, error: &io::Error) {
+        let now = Instant::now();
+        self.engine.stats.accept_errors.increment();
+        self.pause.begin(now, error);
+        if self.pause.spare.take().is_some() {
+            if let Ok((stream, _)) = self.listeners[number].accept() {
+                self.engine.stats.refused_full.increment();
+                self.refuse(TcpStream::from(stream), &full(), now);
+                // Without a spare, it cannot stay to be read empty.
+                self.refused.clear();
+            }
+            self.pause.spare = File::open("/dev/null").ok();
+        }
+    }
+
+    /// Listeners first, then what feeds the streams, then the streams.
+    fn stop(mut self) -> Ended {
+        let now = Instant::now();
+        let limits = self.engine.limits.clone();
+        self.listeners.clear();
+        self.engine.application.stopping();
+        self.engine.pool.stop();
+        self.slots.stop(now + limits.close_time);
+        // A stream's Close sets a deadline of its own, a little after ours.
+        let patience = now + limits.close_time + Duration::from_millis(500);
+        let patience = patience.min(now + limits.stop_time);
+        let mut events = Events::with_capacity(64);
+        while self.slots.occupancy().connections > 0 && Instant::now() < patience {
+            let deadline = earliest([self.slots.expire(Instant::now()), Some(patience)]);
+            // The table does not wake us for every place that becomes free.
+            let tick = Instant::now() + Duration::from_millis(20);
+            if self.wait(&mut events, earliest([deadline, Some(tick)])).is_err() {
+                break;
+            }
+            if self.signal() {
+                return Ended::Interrupted;
+            }
+        }
+        self.slots.abort_all();
+        let left = self.slots.wait_empty(now + limits.stop_time);
+        if left > 0 {
+            log::warn!("{left} connections did not end in time");
+            return Ended::Interrupted;
+        }
+        Ended::Stopped
+    }
+}
+
+fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
+    times.into_iter().flatten().min()
+}
+
+/// accept(2): the process or the system is out of descriptors or memory.
+fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// When accepting goes on after the system had no room for us.
+#[derive(Debug)]
+pub(super) struct Pause {
+    until: Option<Instant>,
+    length: Duration,
+    /// A descriptor to let go of when there is no other.
+    spare: Option<File>,
+}
+
+impl Pause {
+    pub(super) fn new() -> Self {
+        Self { until: None, length: FIRST_PAUSE, spare: File::open("/dev/null").ok() }
+    }
+
+    fn begin(&mut self, now: Instant, error: &io::Error) {
+        if self.length == FIRST_PAUSE {
+            log::warn!("cannot accept: {error}; trying again every now and then");
+        }
+        self.until = Some(now + self.length);
+        self.length = (self.length * 2).min(LONGEST_PAUSE);
+    }
+
+    fn over(&mut self, now: Instant) -> bool {
+        let over = self.until.is_none_or(|until| until <= now);
+        if over {
+            self.until = None;
+        }
+        over
+    }
+
+    fn reset(&mut self) {
+        self.length = FIRST_PAUSE;
+    }
+}
+
+/// Peers that were refused and are read empty before they are closed.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    list: VecDeque<RefusedPeer>,
+    next: usize,
+}
+
+#[derive(Debug)]
+struct RefusedPeer {
+    token: usize,
+    stream: TcpStream,
+    left: usize,
+    deadline: Instant,
+}
+
+impl Refused {
+    fn add(
+        &mut self,
+        mut stream: TcpStream,
+        response: &Response,
+        deadline: Instant,
+        poll: &Poll,
+    ) -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        let mut bytes = response.head(false).into_bytes();
+        bytes.extend_from_slice(response.body());
+        // A fresh socket takes some hundred bytes; whoever takes less gets less.
+        let _ = stream.write(&bytes)?;
+        stream.shutdown(Shutdown::Write)?;
+        if self.list.len() == MOST_REFUSED {
+            self.list.pop_front();
+        }
+        self.next = (self.next + 1) % REFUSED;
+        let token = REFUSED + self.next;
+        let fd = stream.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE)?;
+        let left = Limits::LINGER_BYTES;
+        self.list.push_back(RefusedPeer { token, stream, left, deadline });
+        Ok(())
+    }
+
+    fn read(&mut self, token: usize) {
+        let Some(index) = self.list.iter().position(|peer| peer.token == token) else { return };
+        if self.list[index].is_done() {
+            // The descriptor was never duplicated: closing it deregisters it.
+            self.list.remove(index);
+        }
+    }
+
+    fn expire(&mut self, now: Instant) -> Option<Instant> {
+        self.list.retain(|peer| peer.deadline > now);
+        self.list.iter().map(|peer| peer.deadline).min()
+    }
+
+    fn clear(&mut self) {
+        self.list.clear();
+    }
+}
+
+impl RefusedPeer {
+    /// Reads what is there; whether that was enough.
+    fn is_done(&mut self) -> bool {
+        let mut buffer = [0; 1024];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(length) if length >= self.left => return true,
+                Ok(length) => self.left -= length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! One connection, on its own thread: requests and answers, until it ends or
+//! becomes a WebSocket.
+//!
+//! The thread sleeps in a blocking `read(2)` and keeps no timer: the accept
+//! loop shuts the socket down when a deadline in [`slots`](super::slots)
+//! passes, and the read returns.
+
+use std::{
+    io,
+    net::{Shutdown, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
+
+use tungstenite::{
+    Error as WsError, error::ProtocolError, handshake::server::create_response_with_body,
+};
+
+use super::{
+    client::{Client, Connection, Handler, NewClient},
+    feed::{Bell, Cursor},
+    gate::Gate,
+    http::{Parsed, Request, Response},
+    limits::Limits,
+    pusher::Pool,
+    slots::{Phase, Refusal, Slot},
+    socket::Socket,
+    stats::Stats,
+    stream,
+};
+use crate::message::CloseCode;
+
+/// What a server serves. One value serves all connections at the same time.
+pub trait Application: Send + Sync + 'static {
+    /// Answers one request. A body is never read.
+    fn respond(&self, request: &Request) -> Answer;
+
+    /// The engine runs; ring `bell` whenever cursors have something new.
+    fn started(&self, bell: Bell) {
+        let _ = bell;
+    }
+
+    /// No new connection comes any more: stop what feeds the cursors. What it
+    /// published until this returns is still sent.
+    fn stopping(&self) {}
+}
+
+/// What becomes of a request.
+pub enum Answer {
+    /// It is answered.
+    Response(Response),
+    /// It becomes a WebSocket, if it asked for one in the right way.
+    Upgrade(Upgrade),
+}
+
+type Open = Box<dyn FnOnce(&Connection, &Request) -> Box<dyn Handler> + Send>;
+
+/// A request that becomes a WebSocket.
+pub struct Upgrade {
+    protocol: Option<String>,
+    cursor: Option<Box<dyn Cursor>>,
+    open: Open,
+}
+
+impl Upgrade {
+    /// `open` is called on the connection's thread once the handshake is
+    /// over, and makes the handler.
+    pub fn new<H: Handler + 'static>(
+        open: impl FnOnce(&Connection, &Request) -> H + Send + 'static,
+    ) -> Self {
+        let open: Open = Box::new(move |connection, request| Box::new(open(connection, request)));
+        Self { protocol: None, cursor: None, open }
+    }
+
+    /// Names the subprotocol that was chosen among those offered.
+    pub fn protocol(mut self, name: impl Into<String>) -> Self {
+        self.protocol = Some(name.into());
+        self
+    }
+
+    /// Lets a push worker feed the client from this place in a feed.
+    pub fn feed(mut self, cursor: impl Cursor + 'static) -> Self {
+        self.cursor = Some(Box::new(cursor));
+        self
+    }
+}
+
+/// What all connections share.
+pub(super) struct Engine {
+    pub(super) application: Arc<dyn Application>,
+    pub(super) gate: Gate,
+    pub(super) limits: Limits,
+    pub(super) stats: Arc<Stats>,
+    pub(super) pool: Pool,
+}
+
+/// The whole life of a connection. A panic ends this connection only.
+pub(super) fn run(engine: &Engine, socket: &Arc<Socket>, slot: Slot, peer: SocketAddr) {
+    let life = AssertUnwindSafe(|| {
+        let conversation = Conversation { engine, socket: socket.clone(), peer, read: Vec::new() };
+        conversation.run(slot);
+    });
+    if catch_unwind(life).is_err() {
+        engine.stats.panics.increment();
+        log::error!("{peer}: its thread panicked; the connection is ended");
+    }
+    socket.shutdown(Shutdown::Both);
+}
+
+struct Conversation<'a> {
+    engine: &'a Engine,
+    socket: Arc<Socket>,
+    peer: SocketAddr,
+    /// Bytes that were read and not yet understood.
+    read: Vec<u8>,
+}
+
+impl Conversation<'_> {
+    fn run(mut self, slot: Slot) {
+        loop {
+            let request = match self.read_head(&slot) {
+                Ok(Some(request)) => request,
+                Ok(None) => return,
+                Err(refusal) => {
+                    self.engine.stats.refused_head.increment();
+                    return self.say_last(&slot, &refusal, false);
+                }
+            };
+            self.engine.stats.requests.increment();
+            let head_only = request.method() == "HEAD";
+            let response = match self.answer(&request) {
+                Answer::Response(response) => response,
+                Answer::Upgrade(upgrade) => match self.accept_key(&request, &upgrade, &slot) {
+                    Ok(head) => return self.stream(slot, &request, upgrade, &head),
+                    Err(response) => response,
+                },
+            };
+            let response = self.with_cross_origin(&request, response);
+            if !request.keeps_alive() {
+                return self.say_last(&slot, &response, head_only);
+            }
+            if self.say(&slot, &response, true, head_only).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Reads until a head is whole. `None`: the peer has gone, or the time for
+    /// a next request is over.
+    fn read_head(&mut self, slot: &Slot) -> Result<Option<Box<Request>>, Response> {
+        let limits = &self.engine.limits;
+        let mut begun = !self.read.is_empty();
+        let mut buffer = [0; 1024];
+        loop {
+            match Request::parse(&self.read, self.peer) {
+                Ok(Parsed::Whole(request, length)) if length <= limits.head_bytes => {
+                    self.read.drain(..length);
+                    return Ok(Some(request));
+                }
+                Err(bad) => return Err(Response::text(bad.status, bad.why)),
+                Ok(Parsed::Partial) if self.read.len() <= limits.head_bytes => {}
+                Ok(_) => {
+                    let most = limits.head_bytes;
+                    let sentence = format!("the request's head is longer than {most} bytes");
+                    return Err(Response::text(431, sentence));
+                }
+            }
+            let length = self.socket.receive(&mut buffer).unwrap_or(0);
+            if length == 0 {
+                let late = slot.expired() && begun;
+                let sentence = "the request's head took too long";
+                return if late { Err(Response::text(408, sentence)) } else { Ok(None) };
+            }
+            let idle_before = !begun && slot.is_idle();
+            begun = true;
+            let deadline = Instant::now() + limits.head_time;
+            if idle_before && slot.enter(Phase::Head, Some(deadline)).is_err() {
+                return Ok(None);
+            }
+            self.read.extend_from_slice(&buffer[..length]);
+        }
+    }
+
+    fn answer(&self, request: &Request) -> Answer {
+        if let Some(refusal) = self.engine.gate.refuse_request(request) {
+            self.engine.stats.refused_forbidden.increment();
+            return Answer::Response(refusal);
+        }
+        self.engine.application.respond(request)
+    }
+
+    fn with_cross_origin(&self, request: &Request, response: Response) -> Response {
+        match self.engine.gate.cross_origin(request) {
+            Some(origin) => {
+                response.header("Access-Control-Allow-Origin", origin).header("Vary", "Origin")
+            }
+            None => response,
+        }
+    }
+
+    /// The head of the 101 answer; takes a place among the streams.
+    fn accept_key(
+        &self,
+        request: &Request,
+        upgrade: &Upgrade,
+        slot: &Slot,
+    ) -> Result<String, Response> {
+        if request.has_body() {
+            return Err(Response::text(400, "a WebSocket handshake has no body"));
+        }
+        let made = create_response_with_body(request.inner(), || ()).map_err(refuse_handshake)?;
+        if slot.enter(Phase::Stream, None) == Err(Refusal::Full) {
+            self.engine.stats.refused_full.increment();
+            return Err(full());
+        }
+        let mut head = String::from("HTTP/1.1 101 Switching Protocols\r\n");
+        for (name, value) in made.headers() {
+            head += &format!("{name}: {}\r\n", value.to_str().unwrap_or_default());
+        }
+        if let Some(protocol) = &upgrade.protocol {
+            head += &format!("Sec-WebSocket-Protocol: {protocol}\r\n");
+        }
+        head += "\r\n";
+        Ok(head)
+    }
+
+    /// From here on the connection is a WebSocket.
+    fn stream(self, slot: Slot, request: &Request, upgrade: Upgrade, head: &str) {
+        let Self { engine, socket, peer, read } = self;
+        let Upgrade { protocol, cursor, open } = upgrade;
+        let limits = &engine.limits;
+        socket.prepare_stream(limits.send_buffer, limits.not_sent);
+        // An empty send buffer takes a head of 200 bytes without waiting.
+        if socket.send_all(head.as_bytes(), b"").is_err() {
+            return;
+        }
+        engine.stats.streams.increment();
+        let worker = engine.pool.least_busy();
+        let client = Arc::new(Client::new(NewClient {
+            socket,
+            slot,
+            peer,
+            protocol,
+            worker: worker.clone(),
+            held: cursor.is_some(),
+            control_bytes: limits.control_bytes,
+            close_time: limits.close_time,
+        }));
+        let leave = Leave(client.clone());
+        worker.join(client.clone(), cursor);
+        log::debug!("{peer}: a WebSocket");
+        let mut handler = open(&Connection::new(&client), request);
+        drop(client);
+        stream::run(&leave.0, &mut *handler, read, limits, &engine.stats);
+    }
+
+    fn say(&self, slot: &Slot, response: &Response, keep: bool, head_only: bool) -> io::Result<()> {
+        let limits = &self.engine.limits;
+        let now = Instant::now();
+        let gave_way = |_| io::Error::from(io::ErrorKind::ConnectionAborted);
+        slot.enter(Phase::Answer, Some(now + limits.response_time)).map_err(gave_way)?;
+        let body = if head_only { &[] } else { response.body() };
+        self.socket.send_all(response.head(keep).as_bytes(), body)?;
+        let pipelined = keep && !self.read.is_empty();
+        let (phase, time) = match pipelined {
+            true => (Phase::Head, limits.head_time),
+            false => (Phase::Idle, limits.keep_alive),
+        };
+        slot.enter(phase, Some(Instant::now() + time)).map_err(gave_way)
+    }
+
+    /// Answers, and then reads on until the peer's end, so that what it still
+    /// sends does not make the kernel reset what we said.
+    fn say_last(&self, slot: &Slot, response: &Response, head_only: bool) {
+        if self.say(slot, response, false, head_only).is_err() {
+            return;
+        }
+        self.socket.shutdown(Shutdown::Write);
+        let deadline = Instant::now() + self.engine.limits.close_time;
+        if slot.enter(Phase::Closing, Some(deadline)).is_err() {
+            return;
+        }
+        let mut left = Limits::LINGER_BYTES;
+        let mut buffer = [0; 1024];
+        while left > 0 {
+            match self.socket.receive(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(length) => left = left.saturating_sub(length),
+            }
+        }
+    }
+}
+
+/// The answer when all places are taken.
+pub(super) fn full() -> Response {
+    Response::text(503, "all connections are taken; try again in a few seconds")
+        .header("Retry-After", "5")
+}
+
+fn refuse_handshake(error: WsError) -> Response {
+    match error {
+        WsError::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
+            // RFC 6455 section 4.2.2.
+            Response::text(426, "this server speaks WebSocket version 13 (RFC 6455)")
+                .header("Sec-WebSocket-Version", "13")
+        }
+        error => Response::text(400, format!("this is no WebSocket handshake: {error}")),
+    }
+}
+
+/// Tells the worker that the client is gone, whichever way its thread ends.
+struct Leave(Arc<Client>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let client = &self.0;
+        if std::thread::panicking() {
+            client.close(CloseCode::INTERNAL_ERROR, "a fault of the server");
+        }
+        client.outlet.abort();
+        client.gone.store(true, Relaxed);
+        client.worker.attend(client);
+    }
+}

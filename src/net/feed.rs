@@ -1,0 +1,148 @@
+//! What the push workers read: a place in a stream of frames.
+//!
+//! There is no queue per client and no second mechanism beside this one. A
+//! client that is behind costs its cursor; what it gets next is made when its
+//! socket has room, not before.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Data, OpCode},
+};
+
+/// One client's place in a feed. It belongs to the client's push worker and
+/// works like [`BufRead`](std::io::BufRead): `fill` shows what comes next,
+/// `consume` says how much of it was taken.
+///
+/// An application makes one for each client and gives it to
+/// [`Upgrade`](super::Upgrade). When the feed has something new, it rings its
+/// [`Bell`], and the workers fill and send for all their clients.
+pub trait Cursor: Send {
+    /// Puts the frames that come next into `frames`, until there are no more
+    /// or it is [full](Frames::is_full). Does not move the cursor: asked again,
+    /// it may answer anew. It must not block.
+    ///
+    /// A client that was overtaken gets here what puts it right (a gap and the
+    /// latest values, say); no one else knows that it was behind.
+    fn fill(&mut self, now: Instant, frames: &mut Frames);
+
+    /// The first `count` frames of the last `fill` are on their way.
+    fn consume(&mut self, count: usize, now: Instant);
+
+    /// When to ask again even if no bell rings (a heartbeat, a paced rate).
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// Whole WebSocket frames, shared by all who get them; at most 64, and about
+/// 32 KiB, so that one system call takes them all.
+#[derive(Debug, Default)]
+pub struct Frames {
+    list: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Frames {
+    const MOST: usize = 64;
+    const BYTES: usize = 32 * 1024;
+
+    /// Appends one whole frame, header included, as
+    /// [`text_frame`] makes it.
+    pub fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.list.push(frame);
+    }
+
+    /// Whether the next frame should wait for the next turn.
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= Self::MOST || self.bytes >= Self::BYTES
+    }
+
+    /// Whether there is no frame.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The number of frames.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn as_slice(&self) -> &[Bytes] {
+        &self.list
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.list.clear();
+        self.bytes = 0;
+    }
+}
+
+/// Rung when a feed has something new; wakes all push workers. Cheap to clone;
+/// ringing it again before they woke costs one atomic operation a worker.
+#[derive(Clone)]
+pub struct Bell(Arc<dyn Fn() + Send + Sync>);
+
+impl Bell {
+    pub(super) fn new(ring: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ring))
+    }
+
+    /// Wakes the workers. Call it without holding a lock that a
+    /// [`Cursor::fill`] needs: they ask at once.
+    pub fn ring(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Bell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bell")
+    }
+}
+
+/// A text as one whole frame of a server: header and payload in one piece
+/// (RFC 6455 section 5.2), ready to be sent to any number of clients.
+pub fn text_frame(text: &str) -> Bytes {
+    frame(OpCode::Data(Data::Text), text.as_bytes())
+}
+
+/// A payload as one whole, final, unmasked frame.
+pub(super) fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    let length = payload.len() as u64;
+    let mut bytes = BytesMut::with_capacity(header.len(length) + payload.len()).writer();
+    // Writing to memory cannot fail.
+    let _ = header.format(length, &mut bytes);
+    let mut bytes = bytes.into_inner();
+    bytes.put_slice(payload);
+    bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_frame_has_the_header_of_rfc_6455() {
+        assert_eq!(text_frame("Hi"), &[0x81, 2, b'H', b'i'][..]);
+        let long = text_frame(&"x".repeat(300));
+        assert_eq!((&long[..4], long.len()), (&[0x81, 126, 1, 44][..], 304));
+    }
+
+    #[test]
+    fn frames_are_full_by_number_and_by_bytes() {
+        let mut frames = Frames::default();
+        for _ in 0..Frames::MOST {
+            assert!(!frames.is_full());
+            frames.push(Bytes::from_static(b"x"));
+        }
+        assert!(frames.is_full());
+        frames.clear();
+        frames.push(Bytes::from(vec![0; Frames::BYTES]));
+        assert!(frames.is_full());
+    }
+}

@@ -1,0 +1,276 @@
+//! HTTP/1.1 as functions of bytes: a head becomes a [`Request`], a
+//! [`Response`] becomes bytes (RFC 9110, RFC 9112). No socket is seen here.
+
+use std::{borrow::Cow, fmt::Write as _, net::SocketAddr};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+
+use super::limits::Limits;
+
+/// A request, its head parsed.
+#[derive(Debug)]
+pub struct Request {
+    inner: http::Request<()>,
+    peer: SocketAddr,
+}
+
+/// Why a head was refused; the sentence goes to the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BadHead {
+    pub(super) status: u16,
+    pub(super) why: &'static str,
+}
+
+/// What became of the bytes so far.
+pub(super) enum Parsed {
+    /// A whole head, and its length in bytes.
+    Whole(Box<Request>, usize),
+    /// More is needed.
+    Partial,
+}
+
+impl Request {
+    /// Parses the head at the start of `bytes`.
+    pub(super) fn parse(bytes: &[u8], peer: SocketAddr) -> Result<Parsed, BadHead> {
+        let mut lines = [httparse::EMPTY_HEADER; Limits::HEAD_LINES];
+        let mut raw = httparse::Request::new(&mut lines);
+        let length = match raw.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
+            Err(httparse::Error::TooManyHeaders) => {
+                return refuse(431, "too many header lines: at most 64 are read");
+            }
+            Err(httparse::Error::Version) => return refuse(505, "only HTTP/1.0 and HTTP/1.1"),
+            Err(_) => return refuse(400, "this is not an HTTP request"),
+        };
+        let bad = |_| BadHead { status: 400, why: "this is not an HTTP request" };
+        let method = Method::from_bytes(raw.method.unwrap_or_default().as_bytes());
+        let uri = raw.path.unwrap_or_default().parse::<Uri>();
+        let mut request = http::Request::new(());
+        *request.method_mut() = method.map_err(|_| bad(()))?;
+        *request.uri_mut() = uri.map_err(|_| bad(()))?;
+        let old = raw.version == Some(0);
+        *request.version_mut() = if old { Version::HTTP_10 } else { Version::HTTP_11 };
+        *request.headers_mut() = header_map(raw.headers).ok_or_else(|| bad(()))?;
+        let hosts = request.headers().get_all("host").iter().count();
+        if hosts > 1 || (hosts == 0 && !old) {
+            // RFC 9112 section 3.2.
+            return refuse(400, "a request has exactly one Host header");
+        }
+        Ok(Parsed::Whole(Box::new(Self { inner: request, peer }), length))
+    }
+
+    /// The method: `GET`, `HEAD`, …
+    pub fn method(&self) -> &str {
+        self.inner.method().as_str()
+    }
+
+    /// The path, as it came (percent-encoded), without the query.
+    pub fn path(&self) -> &str {
+        self.inner.uri().path()
+    }
+
+    /// What stands behind `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.inner.uri().query()
+    }
+
+    /// The address and port of the peer.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The first value of a header, when it is visible ASCII.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.inner.headers().get(name)?.to_str().ok()
+    }
+
+    /// All values of a list header, one after the other
+    /// (RFC 9110 section 5.6.1).
+    pub fn header_list<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        let lines = self.inner.headers().get_all(name).into_iter();
+        lines
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(','))
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+    }
+
+    /// Whether the peer asks for a WebSocket.
+    pub fn wants_websocket(&self) -> bool {
+        self.header_list("upgrade").any(|name| name.eq_ignore_ascii_case("websocket"))
+    }
+
+    /// The form that tungstenite takes.
+    pub(super) fn inner(&self) -> &http::Request<()> {
+        &self.inner
+    }
+
+    /// Whether a body follows. Such a connection is closed after the answer,
+    /// so that where the body ends never matters.
+    pub(super) fn has_body(&self) -> bool {
+        let headers = self.inner.headers();
+        headers.contains_key("transfer-encoding")
+            || headers.get_all("content-length").iter().any(|length| length != "0")
+    }
+
+    /// Whether the peer would send a next request on this connection
+    /// (RFC 9112 section 9.3).
+    pub(super) fn keeps_alive(&self) -> bool {
+        let close = self.header_list("connection").any(|name| name.eq_ignore_ascii_case("close"));
+        self.inner.version() == Version::HTTP_11 && !close && !self.has_body()
+    }
+}
+
+fn refuse<T>(status: u16, why: &'static str) -> Result<T, BadHead> {
+    Err(BadHead { status, why })
+}
+
+fn header_map(lines: &[httparse::Header<'_>]) -> Option<HeaderMap> {
+    let mut map = HeaderMap::with_capacity(lines.len());
+    for line in lines {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        map.append(name, HeaderValue::from_bytes(line.value).ok()?);
+    }
+    Some(map)
+}
+
+/// What is answered to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    status: u16,
+    headers: Vec<(&'static str, Cow<'static, str>)>,
+    body: Bytes,
+}
+
+impl Response {
+    /// An answer with a body of the given media type.
+    pub fn new(status: u16, media_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let headers = vec![("Content-Type", Cow::Borrowed(media_type))];
+        Self { status, headers, body: body.into() }
+    }
+
+    /// An answer with a sentence for people.
+    pub fn text(status: u16, sentence: impl Into<String>) -> Self {
+        let mut sentence = sentence.into();
+        sentence.push('\n');
+        Self::new(status, "text/plain; charset=utf-8", sentence)
+    }
+
+    /// An answer without a body: 304.
+    pub fn not_modified() -> Self {
+        Self { status: 304, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// Adds a header. A value with a line break in it is left out: it would
+    /// let whoever chose it write the rest of the head.
+    pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        let value = value.into();
+        if !value.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The head as bytes.
+    pub(super) fn head(&self, keep_alive: bool) -> String {
+        let reason = http::StatusCode::from_u16(self.status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or("Unknown");
+        let mut head = format!("HTTP/1.1 {} {reason}\r\n", self.status);
+        for (name, value) in &self.headers {
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
+        if self.status != 304 {
+            let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
+        }
+        // A sensor's text shown as it is must never be taken for markup.
+        head.push_str("X-Content-Type-Options: nosniff\r\n");
+        head.push_str(if keep_alive { "\r\n" } else { "Connection: close\r\n\r\n" });
+        head
+    }
+
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(head: &str) -> Result<Option<(Request, usize)>, u16> {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 9));
+        match Request::parse(head.as_bytes(), peer) {
+            Ok(Parsed::Whole(request, length)) => Ok(Some((*request, length))),
+            Ok(Parsed::Partial) => Ok(None),
+            Err(bad) => Err(bad.status),
+        }
+    }
+
+    #[test]
+    fn a_head_is_parsed_and_what_follows_it_is_left() {
+        let text = "GET /ws?channels=a%2F%23 HTTP/1.1\r\nHost: pi\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Protocol: c\r\n\r\nrest";
+        let (request, length) = parse(text).expect("valid").expect("whole");
+        assert_eq!(&text[length..], "rest");
+        assert_eq!((request.method(), request.path()), ("GET", "/ws"));
+        assert_eq!(request.query(), Some("channels=a%2F%23"));
+        assert!(request.wants_websocket() && request.keeps_alive());
+        let offered: Vec<_> = request.header_list("sec-websocket-protocol").collect();
+        assert_eq!(offered, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn half_a_head_waits_for_the_rest() {
+        assert!(parse("GET / HTTP/1.1\r\nHost: pi\r\n").expect("no error yet").is_none());
+        assert!(parse("").expect("no error yet").is_none());
+    }
+
+    #[test]
+    fn bad_heads_get_the_fitting_status() {
+        let many = "X: y\r\n".repeat(65);
+        for (head, status) in [
+            ("\x16\x03\x01\x02\x00", 400),
+            ("GET / HTTP/3.0\r\n\r\n", 505),
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+            ("GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            (&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431),
+        ] {
+            assert_eq!(parse(head).err(), Some(status), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_or_http_1_0_ends_the_connection() {
+        for head in [
+            "GET / HTTP/1.0\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n",
+        ] {
+            assert!(!parse(head).expect("valid").expect("whole").0.keeps_alive(), "{head:?}");
+        }
+        let empty = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+        assert!(parse(empty).expect("valid").expect("whole").0.keeps_alive());
+    }
+
+    #[test]
+    fn a_response_says_how_long_it_is_and_lets_no_header_in() {
+        let response = Response::text(404, "no such page").header("X-Bad", "a\r\nSet-Cookie: b");
+        let head = response.head(true);
+        assert_eq!(
+            head,
+            "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        );
+        assert!(Response::not_modified().head(false).ends_with("Connection: close\r\n\r\n"));
+    }
+}

@@ -1,0 +1,324 @@
+//! The write half of one WebSocket, the only thing that writes to its socket.
+//!
+//! Whole frames go in; the kernel may take half of one. What it did not take
+//! of *that* frame is the tail; nothing else is kept of data, because a client
+//! that is behind has a cursor. Behind the tail wait a few frames that nobody
+//! can make again: the newest pong, replies, one Close.
+//!
+//! Its lock is held only across `MSG_DONTWAIT` sends, never across a call that
+//! blocks, and no other lock is taken inside it.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    net::Shutdown,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use tungstenite::protocol::frame::coding::{Control, OpCode};
+
+use super::{feed::frame, socket::Socket};
+use crate::{
+    error::{Error, Result},
+    message::CloseCode,
+};
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// Nothing waits.
+    All,
+    /// Something waits for room: someone has to [`drain`](Outlet::drain) when
+    /// the socket is writable.
+    Blocked,
+    /// The connection is closing or broken; nothing more goes out.
+    Closed,
+}
+
+/// What a push did, for counting and for moving the cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pushed {
+    /// Frames that are on their way, a partly sent one included.
+    pub(super) taken: usize,
+    /// Bytes that the kernel took.
+    pub(super) bytes: usize,
+    pub(super) sent: Sent,
+}
+
+#[derive(Debug)]
+pub(super) struct Outlet {
+    socket: Arc<Socket>,
+    state: Mutex<State>,
+    /// Signalled when there is room for data, or will never be again.
+    room: Condvar,
+    /// The bound of `State::replies`, in bytes.
+    control_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The unsent rest of a frame.
+    tail: Bytes,
+    pong: Bytes,
+    replies: VecDeque<Bytes>,
+    reply_bytes: usize,
+    close: Bytes,
+    /// A Close was taken in: what comes after it is swallowed.
+    closing: bool,
+    /// The Close left: our direction is shut.
+    closed: bool,
+    broken: bool,
+    /// Replies wait until the feed's first frame is out: `hello` comes first.
+    held: bool,
+    /// Since when the kernel has taken nothing although something waits.
+    blocked_since: Option<Instant>,
+}
+
+impl Outlet {
+    /// An outlet onto `socket`. With `held`, replies wait for the first
+    /// [`push`](Self::push).
+    pub(super) fn new(socket: Arc<Socket>, held: bool, control_bytes: usize) -> Self {
+        let state = Mutex::new(State { held, ..State::default() });
+        Self { socket, state, room: Condvar::new(), control_bytes }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what waits, then as much of `frames` as the kernel takes.
+    pub(super) fn push(&self, frames: &[Bytes], now: Instant) -> Pushed {
+        let mut state = self.lock();
+        // A held outlet waits for these very frames, so its replies stay behind them.
+        if !std::mem::take(&mut state.held) || state.closing {
+            let sent = self.drain_locked(&mut state, now);
+            if sent != Sent::All {
+                return Pushed { taken: 0, bytes: 0, sent };
+            }
+        }
+        let (taken, bytes) = self.send_frames(&mut state, frames, now);
+        let short = taken < frames.len() || !state.tail.is_empty();
+        let sent =
+            if short && !state.broken { Sent::Blocked } else { self.drain_locked(&mut state, now) };
+        Pushed { taken, bytes, sent }
+    }
+
+    /// One `sendmsg(2)` of shared bytes. Returns frames on their way and bytes.
+    fn send_frames(&self, state: &mut State, frames: &[Bytes], now: Instant) -> (usize, usize) {
+        let parts: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
+        let sent = match self.socket.try_send(&parts) {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.break_down(state, &error);
+                return (0, 0);
+            }
+        };
+        let mut left = sent;
+        let mut taken = 0;
+        for frame in frames {
+            if left >= frame.len() {
+                left -= frame.len();
+                taken += 1;
+                continue;
+            }
+            if left > 0 {
+                state.tail = frame.slice(left..);
+                taken += 1;
+            }
+            break;
+        }
+        state.note_progress(sent, taken < frames.len() || !state.tail.is_empty(), now);
+        (taken, sent)
+    }
+
+    /// Takes one frame that the feed does not know: a pong, a reply, a Close.
+    /// It goes out at once when nothing waits.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when more than the bound waits already: the
+    /// connection is broken off, because leaving a reply out would be a lie.
+    pub(super) fn control(&self, frame: Bytes, now: Instant) -> Result<Sent> {
+        let mut state = self.lock();
+        if state.closing || state.broken {
+            return Ok(Sent::Closed);
+        }
+        match frame.first().map(|byte| OpCode::from(byte & 0x0f)) {
+            Some(OpCode::Control(Control::Close)) => {
+                state.closing = true;
+                state.close = frame;
+                self.room.notify_all();
+            }
+            // Only the newest pong is of use (RFC 6455 section 5.5.3).
+            Some(OpCode::Control(Control::Pong)) => state.pong = frame,
+            _ if state.reply_bytes + frame.len() > self.control_bytes => {
+                let error = io::Error::other("too many replies wait");
+                self.break_down(&mut state, &error);
+                return Err(Error::Closed);
+            }
+            _ => {
+                state.reply_bytes += frame.len();
+                state.replies.push_back(frame);
+            }
+        }
+        Ok(self.drain_locked(&mut state, now))
+    }
+
+    /// Sends a data frame; waits for room as long as the connection lives. The
+    /// lock is not held while waiting.
+    pub(super) fn send_wait(&self, frame: &Bytes) -> Result<Sent> {
+        let mut state = self.lock();
+        loop {
+            if state.closing || state.broken {
+                return Err(Error::Closed);
+            }
+            if state.waiting() == 0 {
+                break;
+            }
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let now = Instant::now();
+        let (taken, _) = self.send_frames(&mut state, std::slice::from_ref(frame), now);
+        if state.broken {
+            return Err(Error::Closed);
+        }
+        if taken == 0 {
+            state.tail = frame.clone();
+        }
+        Ok(if state.tail.is_empty() { Sent::All } else { Sent::Blocked })
+    }
+
+    /// Ends the sending direction with a Close behind what waits. The first
+    /// Close counts.
+    pub(super) fn close(&self, code: CloseCode, reason: &str, now: Instant) -> Sent {
+        let mut payload = Vec::with_capacity(2 + reason.len());
+        payload.extend_from_slice(&code.0.to_be_bytes());
+        payload.extend_from_slice(reason.as_bytes());
+        self.control(frame(OpCode::Control(Control::Close), &payload), now).unwrap_or(Sent::Closed)
+    }
+
+    /// Sends what waits, when the socket has become writable.
+    pub(super) fn drain(&self, now: Instant) -> Sent {
+        let mut state = self.lock();
+        self.drain_locked(&mut state, now)
+    }
+
+    fn drain_locked(&self, state: &mut State, now: Instant) -> Sent {
+        while let Some(next) = state.next() {
+            match self.socket.try_send(&[IoSlice::new(next)]) {
+                Ok(sent) => {
+                    let short = sent < next.len();
+                    state.advance(sent);
+                    state.note_progress(sent, short, now);
+                    if short {
+                        return Sent::Blocked;
+                    }
+                }
+                Err(error) => self.break_down(state, &error),
+            }
+        }
+        if state.closing && !state.closed && !state.broken {
+            state.closed = true;
+            self.socket.shutdown(Shutdown::Write);
+        }
+        if state.closing || state.broken {
+            return Sent::Closed;
+        }
+        if state.waiting() == 0 {
+            self.room.notify_all();
+        }
+        Sent::All
+    }
+
+    /// The peer is gone, or must go: wake its thread, let go of what waits.
+    fn break_down(&self, state: &mut State, error: &io::Error) {
+        log::debug!("a connection broke: {error}");
+        *state = State { broken: true, closed: true, closing: true, ..State::default() };
+        self.socket.shutdown(Shutdown::Both);
+        self.room.notify_all();
+    }
+
+    /// Ends both directions without a Close.
+    pub(super) fn abort(&self) {
+        let mut state = self.lock();
+        if !state.broken {
+            self.break_down(&mut state, &io::Error::other("ended"));
+        }
+    }
+
+    /// Whether a Close was taken in.
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
+    /// Whether our Close has left.
+    pub(super) fn close_left(&self) -> bool {
+        let state = self.lock();
+        state.closed && !state.broken
+    }
+
+    /// Since when the kernel has taken nothing although something waits.
+    pub(super) fn blocked_since(&self) -> Option<Instant> {
+        self.lock().blocked_since
+    }
+
+    /// Bytes that were accepted and not yet handed to the kernel.
+    pub(super) fn buffered(&self) -> usize {
+        self.lock().waiting()
+    }
+}
+
+impl State {
+    /// The piece that goes out next: the rest of a frame first, a Close last.
+    fn next(&self) -> Option<&Bytes> {
+        if !self.tail.is_empty() {
+            return Some(&self.tail);
+        }
+        if self.held && !self.closing {
+            return None;
+        }
+        [&self.pong]
+            .into_iter()
+            .chain(self.replies.front())
+            .chain([&self.close])
+            .find(|piece| !piece.is_empty())
+    }
+
+    /// `sent` bytes of [`next`](Self::next) are gone; what it left of a frame
+    /// becomes the tail.
+    fn advance(&mut self, sent: usize) {
+        if sent == 0 {
+            return;
+        }
+        let piece = if !self.tail.is_empty() {
+            &mut self.tail
+        } else if !self.pong.is_empty() {
+            &mut self.pong
+        } else if let Some(reply) = self.replies.front_mut() {
+            self.reply_bytes -= reply.len();
+            reply
+        } else {
+            &mut self.close
+        };
+        let mut rest = std::mem::take(piece);
+        if self.replies.front().is_some_and(Bytes::is_empty) {
+            self.replies.pop_front();
+        }
+        // An empty rest must not keep the shared frame alive.
+        self.tail = rest.split_off(sent);
+    }
+
+    fn note_progress(&mut self, sent: usize, blocked: bool, now: Instant) {
+        if sent > 0 || !blocked {
+            self.blocked_since = None;
+        }
+        if blocked && self.blocked_since.is_none() {
+            self.blocked_since = Some(now);
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.tail.len() + self.pong.len() + self.reply_bytes + self.close.len()
+    }
+}

@@ -1,0 +1,498 @@
+//! The pool that pushes: a few workers, each with its share of the clients.
+//!
+//! A worker sleeps in its own poll. It wakes because a feed has something new
+//! (the bell), because a client needs attention (it came, it went, something
+//! waits for room), because a blocked socket became writable, or because a
+//! deadline passed. Then it lets every client catch up from its cursor: when
+//! the worker is late, many batches go out in one send, and being late costs
+//! nothing more.
+//!
+//! A client belongs to one worker for life, so the order of what it gets needs
+//! no lock.
+
+use std::{
+    io,
+    os::fd::AsRawFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
+use tungstenite::protocol::frame::coding::{Control, OpCode};
+
+use super::{
+    client::Client,
+    feed::{Bell, Cursor, Frames, frame},
+    limits::Limits,
+    outlet::Sent,
+    stats::Stats,
+};
+use crate::{
+    error::{Error, Result},
+    message::CloseCode,
+};
+
+const WAKE: Token = Token(usize::MAX);
+/// Of a poll token, this many bits are the index; the rest is the generation,
+/// so that a late event never reaches the next client of a place.
+const INDEX_BITS: u32 = 16;
+/// How often one client may fill again within one turn; a fast publisher must
+/// not keep a worker with one client.
+const ROUNDS: usize = 64;
+/// Deadlines are looked at no more often than this.
+const SWEEP: Duration = Duration::from_millis(250);
+
+type Joining = (Arc<Client>, Option<Box<dyn Cursor>>);
+
+/// What others leave for a worker.
+#[derive(Default)]
+struct Inbox {
+    joining: Vec<Joining>,
+    /// At most once each: `Client::attended` sees to it.
+    attend: Vec<Arc<Client>>,
+}
+
+struct Shared {
+    inbox: Mutex<Inbox>,
+    waker: Waker,
+    /// The bell rang since the worker last looked.
+    rung: AtomicBool,
+    /// All clients are to be closed with 1001.
+    stopping: AtomicBool,
+    quit: AtomicBool,
+    clients: AtomicUsize,
+}
+
+impl Shared {
+    fn wake(&self) {
+        // An eventfd write fails only when its counter is full: then the
+        // worker is being woken already.
+        let _ = self.waker.wake();
+    }
+}
+
+/// One worker, as others see it.
+#[derive(Clone)]
+pub(super) struct WorkerHandle(Arc<Shared>);
+
+impl std::fmt::Debug for WorkerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("clients", &self.0.clients).finish()
+    }
+}
+
+impl WorkerHandle {
+    /// Hands a new client over.
+    pub(super) fn join(&self, client: Arc<Client>, cursor: Option<Box<dyn Cursor>>) {
+        self.inbox().joining.push((client, cursor));
+        self.0.wake();
+    }
+
+    /// Asks the worker to look at a client: it is gone, or something waits.
+    pub(super) fn attend(&self, client: &Arc<Client>) {
+        if !client.attended.swap(true, Relaxed) {
+            self.inbox().attend.push(client.clone());
+            self.0.wake();
+        }
+    }
+
+    fn inbox(&self) -> std::sync::MutexGuard<'_, Inbox> {
+        self.0.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All workers.
+pub(super) struct Pool {
+    workers: Vec<WorkerHandle>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Pool {
+    /// Starts the workers. `fatal` is called with one line when one dies.
+    pub(super) fn start(
+        limits: &Limits,
+        stats: &Arc<Stats>,
+        fatal: &Arc<dyn Fn(String) + Send + Sync>,
+    ) -> Result<Self> {
+        let mut workers = Vec::with_capacity(limits.workers);
+        let mut threads = Vec::with_capacity(limits.workers);
+        for number in 0..limits.workers {
+            let name = format!("bc-push-{number}");
+            let start = || -> io::Result<_> {
+                let worker = Worker::new(limits.clone(), stats.clone())?;
+                let handle = WorkerHandle(worker.shared.clone());
+                let fatal = fatal.clone();
+                let thread = thread::Builder::new()
+                    .name(name.clone())
+                    .stack_size(256 * 1024)
+                    .spawn(move || run(worker, &*fatal))?;
+                Ok((handle, thread))
+            };
+            let (worker, thread) =
+                start().map_err(|error| Error::io(format!("start {name}"), error))?;
+            workers.push(worker);
+            threads.push(thread);
+        }
+        Ok(Self { workers, threads: Mutex::new(threads) })
+    }
+
+    /// The worker with the fewest clients.
+    pub(super) fn least_busy(&self) -> WorkerHandle {
+        let least = self.workers.iter().min_by_key(|worker| worker.0.clients.load(Relaxed));
+        // A pool has at least one worker: `Limits::validate` sees to it.
+        least.unwrap_or(&self.workers[0]).clone()
+    }
+
+    /// A bell that wakes all workers.
+    pub(super) fn bell(&self) -> Bell {
+        let workers: Vec<_> = self.workers.iter().map(|worker| worker.0.clone()).collect();
+        Bell::new(move || {
+            for worker in &workers {
+                if !worker.rung.swap(true, Relaxed) {
+                    worker.wake();
+                }
+            }
+        })
+    }
+
+    /// Lets every client catch up once more and then closes it with 1001.
+    pub(super) fn stop(&self) {
+        for worker in &self.workers {
+            worker.0.stopping.store(true, Relaxed);
+            worker.0.wake();
+        }
+    }
+
+    /// Ends the workers and waits for them.
+    pub(super) fn end(&self) {
+        for worker in &self.workers {
+            worker.0.quit.store(true, Relaxed);
+            worker.0.wake();
+        }
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // Its panic, if any, went to `fatal` already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut worker: Worker, fatal: &(dyn Fn(String) + Send + Sync)) {
+    let name = thread::current().name().unwrap_or("a push worker").to_owned();
+    match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => fatal(format!("{name} cannot poll: {error}")),
+        Err(_) => fatal(format!("{name} panicked")),
+    }
+}
+
+struct Member {
+    client: Arc<Client>,
+    cursor: Option<Box<dyn Cursor>>,
+    generation: usize,
+    registered: bool,
+    /// Its socket takes nothing at the moment; its event will say when.
+    blocked: bool,
+    ping_at: Instant,
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    poll: Poll,
+    members: Vec<Option<Member>>,
+    free: Vec<usize>,
+    generation: usize,
+    frames: Frames,
+    sweep_at: Instant,
+    closing_all: bool,
+    limits: Limits,
+    stats: Arc<Stats>,
+}
+
+impl Worker {
+    fn new(limits: Limits, stats: Arc<Stats>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let shared = Shared {
+            inbox: Mutex::default(),
+            waker: Waker::new(poll.registry(), WAKE)?,
+            rung: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            quit: AtomicBool::new(false),
+            clients: AtomicUsize::new(0),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            poll,
+            members: Vec::new(),
+            free: Vec::new(),
+            generation: 0,
+            frames: Frames::default(),
+            sweep_at: Instant::now() + limits.ping_every,
+            closing_all: false,
+            limits,
+            stats,
+        })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        while !self.shared.quit.load(Relaxed) {
+            let now = Instant::now();
+            let idle = self.members.len() == self.free.len();
+            let timeout = (!idle).then(|| self.sweep_at.saturating_duration_since(now));
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            self.turn(&events, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// One turn: the inbox, then what became writable, then news for all, then
+    /// what is due.
+    fn turn(&mut self, events: &Events, now: Instant) {
+        let rung = self.shared.rung.swap(false, Relaxed);
+        self.read_inbox(now);
+        for event in events.iter().filter(|event| event.token() != WAKE) {
+            self.writable(event.token().0, now);
+        }
+        if rung {
+            self.serve_all(now);
+        }
+        if self.shared.stopping.load(Relaxed) && !self.closing_all {
+            self.close_all(now);
+        }
+        if now >= self.sweep_at {
+            self.sweep(now);
+        }
+    }
+
+    fn read_inbox(&mut self, now: Instant) {
+        let inbox =
+            std::mem::take(&mut *self.shared.inbox.lock().unwrap_or_else(PoisonError::into_inner));
+        for (client, cursor) in inbox.joining {
+            self.admit(client, cursor, now);
+        }
+        for client in inbox.attend {
+            client.attended.store(false, Relaxed);
+            let key = client.key.load(Relaxed);
+            let Some(index) = self.find(key) else { continue };
+            if client.gone.load(Relaxed) {
+                self.dismiss(index);
+            } else {
+                self.drain(index, now);
+            }
+        }
+    }
+
+    fn admit(&mut self, client: Arc<Client>, cursor: Option<Box<dyn Cursor>>, now: Instant) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.members.push(None);
+            self.members.len() - 1
+        });
+        // On a 32-bit board a generation has 16 bits: an event would have to
+        // be 65,536 clients late.
+        self.generation = (self.generation + 1) & (usize::MAX >> (INDEX_BITS + 1));
+        client.key.store(self.generation << INDEX_BITS | index, Relaxed);
+        client.hear(now);
+        let ping_at = now + self.limits.ping_every;
+        let generation = self.generation;
+        let member =
+            Member { client, cursor, generation, registered: false, blocked: false, ping_at };
+        self.members[index] = Some(member);
+        self.shared.clients.fetch_add(1, Relaxed);
+        self.sweep_at = self.sweep_at.min(ping_at);
+        if self.closing_all {
+            self.close_member(index, now);
+        } else {
+            self.serve(index, now);
+        }
+    }
+
+    /// The index behind a key, when that client is still there.
+    fn find(&self, key: usize) -> Option<usize> {
+        let index = key & ((1 << INDEX_BITS) - 1);
+        let member = self.members.get(index)?.as_ref()?;
+        (member.generation == key >> INDEX_BITS).then_some(index)
+    }
+
+    fn dismiss(&mut self, index: usize) {
+        let Some(member) = self.members[index].take() else { return };
+        if member.registered {
+            let fd = member.client.socket.as_raw_fd();
+            // It was registered, so the kernel knows it; nothing else to do.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        }
+        self.free.push(index);
+        self.shared.clients.fetch_sub(1, Relaxed);
+    }
+
+    fn writable(&mut self, key: usize, now: Instant) {
+        let Some(index) = self.find(key) else { return };
+        if let Some(member) = &mut self.members[index] {
+            member.blocked = false;
+        }
+        self.drain(index, now);
+    }
+
+    /// Sends what waits in the outlet, then what the client has missed.
+    fn drain(&mut self, index: usize, now: Instant) {
+        let Some(member) = &mut self.members[index] else { return };
+        match member.client.outlet.drain(now) {
+            Sent::All => self.serve(index, now),
+            Sent::Blocked => self.arm(index, now),
+            Sent::Closed => {}
+        }
+    }
+
+    fn serve_all(&mut self, now: Instant) {
+        for index in 0..self.members.len() {
+            self.serve(index, now);
+        }
+    }
+
+    /// Lets one client catch up from its cursor, as far as its socket takes it.
+    fn serve(&mut self, index: usize, now: Instant) {
+        let Some(member) = &mut self.members[index] else { return };
+        let Some(cursor) = &mut member.cursor else { return };
+        if member.blocked {
+            return;
+        }
+        let (mut frames, mut bytes, mut sends) = (0, 0, 0);
+        let mut last = Sent::All;
+        for round in 0.. {
+            self.frames.clear();
+            cursor.fill(now, &mut self.frames);
+            if self.frames.is_empty() {
+                break;
+            }
+            if round == ROUNDS {
+                self.shared.rung.store(true, Relaxed);
+                self.shared.wake();
+                break;
+            }
+            let pushed = member.client.outlet.push(self.frames.as_slice(), now);
+            cursor.consume(pushed.taken, now);
+            frames += pushed.taken as u64;
+            bytes += pushed.bytes as u64;
+            sends += 1;
+            last = pushed.sent;
+            if last != Sent::All {
+                break;
+            }
+        }
+        if sends > 0 {
+            self.stats.frames_sent.add(frames);
+            self.stats.bytes_sent.add(bytes);
+            self.stats.sends.add(sends);
+        }
+        if last == Sent::Blocked {
+            self.stats.blocked_sends.increment();
+            self.arm(index, now);
+        }
+    }
+
+    /// Asks for an event when the socket takes something again. Registering
+    /// anew reports present readiness, so nothing is lost in between.
+    fn arm(&mut self, index: usize, now: Instant) {
+        let Some(member) = &mut self.members[index] else { return };
+        if member.blocked {
+            return;
+        }
+        let fd = member.client.socket.as_raw_fd();
+        let token = Token(member.generation << INDEX_BITS | index);
+        let registry = self.poll.registry();
+        let armed = if member.registered {
+            registry.reregister(&mut SourceFd(&fd), token, Interest::WRITABLE)
+        } else {
+            registry.register(&mut SourceFd(&fd), token, Interest::WRITABLE)
+        };
+        match armed {
+            Ok(()) => {
+                member.registered = true;
+                member.blocked = true;
+                self.sweep_at = self.sweep_at.min(now + self.limits.stuck);
+            }
+            Err(error) => {
+                // Without an event the client would hang for ever.
+                log::warn!("{}: cannot watch the socket: {error}", member.client.peer);
+                member.client.outlet.abort();
+            }
+        }
+    }
+
+    fn close_all(&mut self, now: Instant) {
+        self.closing_all = true;
+        for index in 0..self.members.len() {
+            self.close_member(index, now);
+        }
+    }
+
+    /// 1001 behind what is pending.
+    fn close_member(&mut self, index: usize, now: Instant) {
+        self.serve(index, now);
+        if let Some(member) = &self.members[index] {
+            member.client.close(CloseCode::GOING_AWAY, "the server stops");
+        }
+    }
+
+    /// Pings, silence, stuck writes, cursors that are due; and when to look next.
+    fn sweep(&mut self, now: Instant) {
+        let mut next = now + self.limits.ping_every;
+        for index in 0..self.members.len() {
+            let Some(member) = &mut self.members[index] else { continue };
+            if member.client.outlet.is_closing() {
+                continue;
+            }
+            let due = member.check(now, &self.limits, &self.stats);
+            let cursor_due = member.cursor.as_ref().and_then(|cursor| cursor.due());
+            if cursor_due.is_some_and(|due| due <= now) {
+                self.serve(index, now);
+            }
+            let cursor = self.members[index].as_ref().and_then(|m| m.cursor.as_ref()?.due());
+            next = next.min(due).min(cursor.unwrap_or(due));
+        }
+        self.sweep_at = next.max(now + SWEEP);
+    }
+}
+
+impl Member {
+    /// Looks at one client's deadlines; returns the next.
+    fn check(&mut self, now: Instant, limits: &Limits, stats: &Stats) -> Instant {
+        let stuck_at = self.client.outlet.blocked_since().map(|since| since + limits.stuck);
+        let silent_at = self.client.heard_at() + limits.silence;
+        if stuck_at.is_some_and(|at| at <= now) {
+            let peer = self.client.peer;
+            log::info!("{peer}: ended with 1013, it took nothing for {:?}", limits.stuck);
+            stats.ended_slow.increment();
+            self.client.close(CloseCode::TRY_AGAIN_LATER, "too slow; come back later");
+        } else if silent_at <= now {
+            log::info!("{}: ended, nothing heard for {:?}", self.client.peer, limits.silence);
+            stats.ended_silent.increment();
+            self.client.outlet.abort();
+        } else if self.ping_at <= now {
+            self.ping_at = now + limits.ping_every;
+            self.ping(now);
+        }
+        stuck_at.unwrap_or(silent_at).min(silent_at).min(self.ping_at)
+    }
+
+    /// A client that takes nothing gets no further ping: it would only wait.
+    fn ping(&mut self, now: Instant) {
+        if self.blocked {
+            return;
+        }
+        self.client.ping_sent.store(true, Relaxed);
+        let ping = frame(OpCode::Control(Control::Ping), b"");
+        if let Ok(sent) = self.client.outlet.control(ping, now) {
+            self.client.settle(sent);
+        }
+    }
+}

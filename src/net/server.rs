@@ -1,0 +1,225 @@
+//! Puts the engine together: bind, start, stop, wait.
+//!
+//! The engine receives its world: listeners that are bound already, signals
+//! that are blocked already, an application. It reads no environment and
+//! installs nothing in the process.
+
+use std::{
+    io,
+    net::{Ipv6Addr, SocketAddr, TcpListener},
+    os::fd::AsRawFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
+    thread::{self, JoinHandle},
+};
+
+use mio::{Poll, Waker};
+use nix::sys::{
+    signalfd::SignalFd,
+    socket::{
+        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt,
+        socket, sockopt,
+    },
+};
+
+use super::{
+    acceptor::{Acceptor, Pause, Refused, Requests, WAKE},
+    connection::{Application, Engine},
+    gate::Gate,
+    limits::Limits,
+    pusher::Pool,
+    slots::Slots,
+    stats::Stats,
+};
+use crate::error::{Error, Result};
+
+/// Sockets that are bound and listening.
+#[derive(Debug)]
+pub struct Listeners(Vec<TcpListener>);
+
+impl Listeners {
+    /// Binds the addresses, all or none. `[::]` takes IPv6 alone, so that it
+    /// stands beside `0.0.0.0`. Port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// [`Error::Io`] names the address; a port that is in use is
+    /// [`io::ErrorKind::AddrInUse`].
+    pub fn bind(addresses: &[SocketAddr]) -> Result<Self> {
+        let bound = addresses.iter().map(|&address| bind_one(address));
+        Ok(Self(bound.collect::<Result<_>>()?))
+    }
+
+    /// Binds a port on all addresses, IPv4 and IPv6; a board without IPv6 (or
+    /// without IPv4) has the other one alone.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a family that the board has cannot be bound.
+    pub fn bind_all(port: u16) -> Result<Self> {
+        let v4 = bind_one(SocketAddr::from(([0, 0, 0, 0], port)));
+        let v6 = bind_one(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+        match (v4, v6) {
+            (Ok(v4), Ok(v6)) => Ok(Self(vec![v4, v6])),
+            (Ok(one), Err(error)) | (Err(error), Ok(one)) if is_missing_family(&error) => {
+                Ok(Self(vec![one]))
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+
+    /// The addresses, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+}
+
+fn bind_one(address: SocketAddr) -> Result<TcpListener> {
+    let listening = || -> nix::Result<TcpListener> {
+        let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd = socket(family, SockType::Stream, flags, None)?;
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        if address.is_ipv6() {
+            setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+        }
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+        listen(&fd, Backlog::MAXCONN)?;
+        Ok(TcpListener::from(fd))
+    };
+    listening().map_err(|errno| Error::io(format!("listen on {address}"), errno.into()))
+}
+
+fn is_missing_family(error: &Error) -> bool {
+    use nix::libc::{EADDRNOTAVAIL, EAFNOSUPPORT};
+    let Error::Io { source, .. } = error else { return false };
+    matches!(source.raw_os_error(), Some(EAFNOSUPPORT | EADDRNOTAVAIL))
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every connection has ended.
+    Stopped,
+    /// A second signal came, or time was over, while some were left.
+    Interrupted,
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Handle {
+    addresses: Vec<SocketAddr>,
+    remote: Remote,
+    thread: JoinHandle<Result<Ended>>,
+}
+
+/// What other threads need to reach the accept loop.
+#[derive(Clone)]
+struct Remote {
+    requests: Arc<Requests>,
+    waker: Arc<Waker>,
+    slots: Slots,
+    stats: Arc<Stats>,
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote").field("slots", &self.slots).finish()
+    }
+}
+
+impl Handle {
+    /// The addresses it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What it has counted.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.remote.stats
+    }
+
+    /// A function that tells how many connections there are, and how many of
+    /// them are WebSockets.
+    pub fn occupancy(&self) -> impl Fn() -> (usize, usize) + Send + Sync + use<> {
+        let slots = self.remote.slots.clone();
+        move || {
+            let occupancy = slots.occupancy();
+            (occupancy.connections, occupancy.streams)
+        }
+    }
+
+    /// A function that tells it to stop gently, and does not wait.
+    pub fn stopper(&self) -> impl Fn() + Clone + Send + Sync + use<> {
+        let remote = self.remote.clone();
+        move || {
+            remote.requests.stop.store(true, Relaxed);
+            // An eventfd write fails only when it is being woken already.
+            let _ = remote.waker.wake();
+        }
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// [`Error::Fatal`] when the accept loop or a push worker died.
+    pub fn join(self) -> Result<Ended> {
+        self.thread.join().unwrap_or_else(|_| Err(Error::Fatal("the accept loop panicked".into())))
+    }
+}
+
+/// Starts a server on threads of its own. When `signals` is given, the first
+/// signal stops it gently and the second one at once; the signals must be
+/// blocked in the whole process before.
+///
+/// # Errors
+/// [`Error::Setting`] when the bounds cannot work together, [`Error::Io`] when
+/// the system refuses a thread or a poll.
+pub fn start(
+    listeners: Listeners,
+    application: Arc<dyn Application>,
+    gate: Gate,
+    limits: Limits,
+    signals: Option<SignalFd>,
+) -> Result<Handle> {
+    limits.validate()?;
+    let addresses = listeners.addresses();
+    let failed = |error: io::Error| Error::io("start the accept loop", error);
+    let poll = Poll::new().map_err(failed)?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE).map_err(failed)?);
+    let slots = Slots::new(&limits, {
+        let waker = waker.clone();
+        move || drop(waker.wake())
+    });
+    let requests = Arc::new(Requests::default());
+    let stats = Arc::new(Stats::default());
+    let fatal: Arc<dyn Fn(String) + Send + Sync> = Arc::new({
+        let (requests, waker) = (requests.clone(), waker.clone());
+        move |why| {
+            *requests.fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+            drop(waker.wake());
+        }
+    });
+    let pool = Pool::start(&limits, &stats, &fatal)?;
+    application.started(pool.bell());
+    let engine = Arc::new(Engine { application, gate, limits, stats: stats.clone(), pool });
+    let mut acceptor = Acceptor {
+        poll,
+        listeners: listeners.0.into_iter().map(mio::net::TcpListener::from_std).collect(),
+        signals,
+        slots: slots.clone(),
+        engine: engine.clone(),
+        requests: requests.clone(),
+        refused: Refused::default(),
+        pause: Pause::new(),
+    };
+    acceptor.prepare().map_err(failed)?;
+    let run = move || {
+        let ended = catch_unwind(AssertUnwindSafe(|| acceptor.run()))
+            .unwrap_or_else(|_| Err(Error::Fatal("the accept loop panicked".into())));
+        engine.pool.end();
+        ended
+    };
+    let builder = thread::Builder::new().name("bc-accept".into()).stack_size(256 * 1024);
+    let thread = builder.spawn(run).map_err(failed)?;
+    let remote = Remote { requests, waker, slots, stats };
+    Ok(Handle { addresses, remote, thread })
+}

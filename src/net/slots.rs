@@ -1,0 +1,454 @@
+//! Who occupies which place, in which phase, until when.
+//!
+//! One table behind one lock serves three purposes: it bounds connections, it
+//! holds the deadlines that the accept loop keeps for them (connection threads
+//! keep no timers), and it tells a stopping server what is left. A connection
+//! holds a [`Slot`]; dropping it frees the place.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Shutdown, SocketAddr},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{limits::Limits, socket::Socket};
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its first or next request is being read.
+    Head,
+    /// It waits for a next request, and gives way when room is short.
+    Idle,
+    /// Its response is being written.
+    Answer,
+    /// It is a WebSocket; the push workers watch it.
+    Stream,
+    /// Our last word is said; we wait for the peer's.
+    Closing,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// All places are taken.
+    Full,
+    /// The address has as many as it may have.
+    PerAddress,
+}
+
+#[derive(Debug)]
+struct Place {
+    generation: u32,
+    address: IpAddr,
+    phase: Phase,
+    since: Instant,
+    deadline: Option<Instant>,
+    expired: bool,
+    socket: Arc<Socket>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    places: Vec<Option<Place>>,
+    free: Vec<usize>,
+    generations: u32,
+    taken: usize,
+    heads: usize,
+    streams: usize,
+    per_address: HashMap<IpAddr, usize>,
+    /// What the accept loop sleeps until.
+    alarm: Option<Instant>,
+    /// The accept loop waits for an unfinished head to finish.
+    paused: bool,
+}
+
+/// All places. Clones are handles to the same table.
+#[derive(Clone, Debug)]
+pub(super) struct Slots(Arc<Shared>);
+
+struct Shared {
+    table: Mutex<Table>,
+    /// Signalled when a place becomes free.
+    freed: Condvar,
+    connections: usize,
+    streams: usize,
+    heads: usize,
+    per_address: usize,
+    /// Wakes the accept loop.
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slots").field("connections", &self.connections).finish()
+    }
+}
+
+/// A place that is taken; dropping it frees the place.
+#[derive(Debug)]
+pub(super) struct Slot {
+    slots: Slots,
+    index: usize,
+    generation: u32,
+}
+
+/// How many connections there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Occupancy {
+    pub(super) connections: usize,
+    pub(super) streams: usize,
+}
+
+impl Slots {
+    /// An empty table; `wake` wakes the accept loop.
+    pub(super) fn new(limits: &Limits, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Shared {
+            table: Mutex::default(),
+            freed: Condvar::new(),
+            connections: limits.connections,
+            streams: limits.streams(),
+            heads: limits.unfinished_heads,
+            per_address: limits.per_address,
+            wake: Box::new(wake),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another unfinished head may come. If not, the accept loop is
+    /// woken when one has finished.
+    pub(super) fn room_for_head(&self) -> bool {
+        let mut table = self.lock();
+        table.paused = table.heads >= self.0.heads;
+        !table.paused
+    }
+
+    /// Takes a place for a new connection, whose head must be there by
+    /// `deadline`. When all are taken, the connection that has been idle for
+    /// longest gives way.
+    pub(super) fn enter(
+        &self,
+        peer: SocketAddr,
+        socket: Arc<Socket>,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<Slot, Refusal> {
+        let address = peer.ip().to_canonical();
+        let mut table = self.lock();
+        let theirs = table.per_address.get(&address).copied().unwrap_or(0);
+        if !address.is_loopback() && theirs >= self.0.per_address {
+            return Err(Refusal::PerAddress);
+        }
+        if table.taken >= self.0.connections && !table.evict_idle() {
+            return Err(Refusal::Full);
+        }
+        table.generations = table.generations.wrapping_add(1);
+        let generation = table.generations;
+        let place = Place {
+            generation,
+            address,
+            phase: Phase::Head,
+            since: now,
+            deadline: Some(deadline),
+            expired: false,
+            socket,
+        };
+        table.taken += 1;
+        table.heads += 1;
+        *table.per_address.entry(address).or_insert(0) += 1;
+        let index = match table.free.pop() {
+            Some(index) => index,
+            None => {
+                table.places.push(None);
+                table.places.len() - 1
+            }
+        };
+        table.places[index] = Some(place);
+        Ok(Slot { slots: self.clone(), index, generation })
+    }
+
+    /// Acts on the deadlines that have passed; returns the next one. A head
+    /// that is late gets its reading side shut, so that its thread can still
+    /// answer 408; everything else is ended.
+    pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
+        let mut table = self.lock();
+        let mut next: Option<Instant> = None;
+        for place in table.places.iter_mut().flatten() {
+            let Some(deadline) = place.deadline else { continue };
+            if deadline > now {
+                next = Some(next.map_or(deadline, |next| next.min(deadline)));
+                continue;
+            }
+            place.deadline = None;
+            place.expired = true;
+            let head = place.phase == Phase::Head;
+            place.socket.shutdown(if head { Shutdown::Read } else { Shutdown::Both });
+        }
+        // Not more often than this, however the deadlines are strewn.
+        let next = next.map(|next| next.max(now + Duration::from_millis(50)));
+        table.alarm = next;
+        next
+    }
+
+    /// Begins the stop: idle connections end now, all others that are not
+    /// streams get `deadline` at the latest.
+    pub(super) fn stop(&self, deadline: Instant) {
+        let mut table = self.lock();
+        for place in table.places.iter_mut().flatten() {
+            match place.phase {
+                Phase::Idle => place.socket.shutdown(Shutdown::Both),
+                Phase::Stream => {}
+                _ => place.deadline = Some(place.deadline.map_or(deadline, |d| d.min(deadline))),
+            }
+        }
+        drop(table);
+        (self.0.wake)();
+    }
+
+    /// Ends every connection that is left.
+    pub(super) fn abort_all(&self) {
+        for place in self.lock().places.iter().flatten() {
+            place.socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Waits until all places are free, at most until `deadline`; returns how
+    /// many are not.
+    pub(super) fn wait_empty(&self, deadline: Instant) -> usize {
+        let mut table = self.lock();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if table.taken == 0 || left.is_zero() {
+                return table.taken;
+            }
+            let waited = self.0.freed.wait_timeout(table, left);
+            table = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// How many connections there are.
+    pub(super) fn occupancy(&self) -> Occupancy {
+        let table = self.lock();
+        Occupancy { connections: table.taken, streams: table.streams }
+    }
+}
+
+impl Table {
+    fn place(&mut self, slot: &Slot) -> Option<&mut Place> {
+        let place = self.places.get_mut(slot.index)?.as_mut()?;
+        (place.generation == slot.generation).then_some(place)
+    }
+
+    /// Takes the place of the longest idle connection from it.
+    fn evict_idle(&mut self) -> bool {
+        let idle = self.places.iter().enumerate().filter_map(|(index, place)| {
+            let place = place.as_ref().filter(|place| place.phase == Phase::Idle)?;
+            Some((place.since, index))
+        });
+        let Some((_, index)) = idle.min() else { return false };
+        if let Some(place) = &self.places[index] {
+            place.socket.shutdown(Shutdown::Both);
+        }
+        self.free_place(index);
+        true
+    }
+
+    fn free_place(&mut self, index: usize) {
+        let Some(place) = self.places[index].take() else { return };
+        self.free.push(index);
+        self.taken -= 1;
+        self.count(place.phase, -1);
+        if let Some(count) = self.per_address.get_mut(&place.address) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&place.address);
+            }
+        }
+    }
+
+    fn count(&mut self, phase: Phase, change: isize) {
+        let counter = match phase {
+            Phase::Head => &mut self.heads,
+            Phase::Stream => &mut self.streams,
+            _ => return,
+        };
+        *counter = counter.wrapping_add_signed(change);
+    }
+}
+
+impl Slot {
+    /// Goes on to `phase`, which must be over by `deadline`.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`] when it is [`Phase::Stream`] and there are as many
+    /// streams as there may be, or when this connection has lost its place to
+    /// a newer one; it should end.
+    pub(super) fn enter(&self, phase: Phase, deadline: Option<Instant>) -> Result<(), Refusal> {
+        let mut table = self.slots.lock();
+        let streams = table.streams;
+        let Some(place) = table.place(self) else { return Err(Refusal::Full) };
+        if phase == Phase::Stream && streams >= self.slots.0.streams {
+            return Err(Refusal::Full);
+        }
+        let before = std::mem::replace(&mut place.phase, phase);
+        place.deadline = deadline;
+        place.since = Instant::now();
+        table.count(before, -1);
+        table.count(phase, 1);
+        let earlier = match (deadline, table.alarm) {
+            (Some(deadline), Some(alarm)) => deadline < alarm,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        let resume = before == Phase::Head && phase != Phase::Head && table.paused;
+        drop(table);
+        if earlier || resume {
+            (self.slots.0.wake)();
+        }
+        Ok(())
+    }
+
+    /// Whether this connection waits for a next request.
+    pub(super) fn is_idle(&self) -> bool {
+        self.slots.lock().place(self).is_none_or(|place| place.phase == Phase::Idle)
+    }
+
+    /// Whether this connection's deadline has passed, or its place is lost.
+    pub(super) fn expired(&self) -> bool {
+        self.slots.lock().place(self).is_none_or(|place| place.expired)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut table = self.slots.lock();
+        if table.place(self).is_some() {
+            table.free_place(self.index);
+        }
+        let resume = table.paused;
+        drop(table);
+        self.slots.0.freed.notify_all();
+        if resume {
+            (self.slots.0.wake)();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{Ipv4Addr, TcpListener, TcpStream},
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    fn socket() -> (Arc<Socket>, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        (Arc::new(Socket::from(listener.accept().expect("accepted").0)), peer)
+    }
+
+    fn limits() -> Limits {
+        Limits {
+            connections: 3,
+            reserved_for_http: 1,
+            unfinished_heads: 2,
+            per_address: 2,
+            ..Limits::default()
+        }
+    }
+
+    fn peer(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 1000))
+    }
+
+    #[test]
+    fn places_are_bounded_in_all_and_per_address_and_come_back() {
+        let slots = Slots::new(&limits(), || {});
+        let (socket, _peer) = socket();
+        let now = Instant::now();
+        let enter = |last| slots.enter(peer(last), socket.clone(), now, now);
+        let first = enter(1).expect("room");
+        let _second = enter(1).expect("room");
+        assert_eq!(enter(1).expect_err("two of that address"), Refusal::PerAddress);
+        let _third = enter(2).expect("room");
+        assert_eq!(enter(3).expect_err("three in all"), Refusal::Full);
+        drop(first);
+        enter(1).expect("a place came back");
+    }
+
+    #[test]
+    fn the_longest_idle_connection_gives_way() {
+        let slots = Slots::new(&limits(), || {});
+        let (socket, _peer) = socket();
+        let now = Instant::now();
+        let enter = |last| slots.enter(peer(last), socket.clone(), now, now);
+        let taken: Vec<_> = (1..=3).map(|last| enter(last).expect("room")).collect();
+        taken[1].enter(Phase::Idle, None).expect("idle");
+        taken[0].enter(Phase::Idle, None).expect("idle later");
+        let fourth = enter(4).expect("an idle one gave way");
+        assert!(taken[1].expired() && !taken[0].expired());
+        assert_eq!(taken[1].enter(Phase::Head, None), Err(Refusal::Full));
+        assert_eq!(slots.occupancy().connections, 3);
+        drop(taken);
+        assert_eq!(slots.occupancy().connections, 1);
+        drop(fourth);
+        assert_eq!(slots.wait_empty(now), 0);
+    }
+
+    #[test]
+    fn some_places_are_kept_for_http() {
+        let slots = Slots::new(&limits(), || {});
+        let (socket, _peer) = socket();
+        let now = Instant::now();
+        let taken: Vec<_> = (1..=3)
+            .map(|last| slots.enter(peer(last), socket.clone(), now, now).expect("room"))
+            .collect();
+        taken[0].enter(Phase::Stream, None).expect("first stream");
+        taken[1].enter(Phase::Stream, None).expect("second stream");
+        assert_eq!(taken[2].enter(Phase::Stream, None), Err(Refusal::Full));
+        assert_eq!(slots.occupancy(), Occupancy { connections: 3, streams: 2 });
+    }
+
+    #[test]
+    fn the_accept_loop_pauses_at_unfinished_heads_and_is_woken() {
+        let woken = Arc::new(AtomicUsize::new(0));
+        let seen = woken.clone();
+        let slots = Slots::new(&limits(), move || {
+            seen.fetch_add(1, Ordering::Relaxed);
+        });
+        let (socket, _peer) = socket();
+        let now = Instant::now();
+        slots.expire(now);
+        let first = slots.enter(peer(1), socket.clone(), now, now).expect("room");
+        let _second = slots.enter(peer(2), socket, now, now).expect("room");
+        assert!(!slots.room_for_head());
+        let before = woken.load(Ordering::Relaxed);
+        first.enter(Phase::Stream, None).expect("a stream");
+        assert_eq!(woken.load(Ordering::Relaxed), before + 1);
+        assert!(slots.room_for_head());
+    }
+
+    #[test]
+    fn a_late_head_keeps_its_writing_side() {
+        let slots = Slots::new(&limits(), || {});
+        let (socket, mut client) = socket();
+        let now = Instant::now();
+        let deadline = now + Duration::from_secs(5);
+        let slot = slots.enter(peer(1), socket.clone(), now, deadline).expect("room");
+        assert_eq!(slots.expire(now), Some(deadline));
+        assert!(!slot.expired());
+        assert_eq!(slots.expire(deadline), None);
+        assert!(slot.expired());
+        assert_eq!(socket.receive(&mut [0; 8]).expect("the end"), 0);
+        socket.send_all(b"408", b"").expect("still writable");
+        let mut got = [0; 3];
+        std::io::Read::read_exact(&mut client, &mut got).expect("received");
+        assert_eq!(&got, b"408");
+    }
+}

@@ -1,0 +1,375 @@
+//! The reading half of a WebSocket: tungstenite on a blocking socket, on the
+//! connection's own thread.
+//!
+//! tungstenite keeps the protocol; around it stand the bounds that it does not
+//! keep: its `read()` goes on for as long as the peer sends, so the [`Inlet`]
+//! lets it read only so much a turn and watches how long a message takes; and
+//! after an error it sends no Close, so we do.
+
+use std::{
+    borrow::Cow,
+    io::{self, Read, Write},
+    net::Shutdown,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tungstenite::{
+    Error as WsError, Message as WsMessage, WebSocket,
+    error::ProtocolError,
+    protocol::{CloseFrame, Role, WebSocketConfig},
+};
+
+use super::{
+    client::{Client, Connection, Handler},
+    limits::Limits,
+    stats::Stats,
+};
+use crate::{
+    error::Error,
+    message::{CloseCode, CloseEvent, Message},
+};
+
+/// How much tungstenite may read before it comes back to us.
+const TURN_BYTES: usize = 64 * 1024;
+
+/// Reads messages until the connection ends; calls the handler.
+pub(super) fn run(
+    client: &Arc<Client>,
+    handler: &mut dyn Handler,
+    already_read: Vec<u8>,
+    limits: &Limits,
+    stats: &Stats,
+) {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(limits.read_buffer)
+        .write_buffer_size(0)
+        .max_write_buffer_size(64 * 1024)
+        .max_message_size(Some(limits.message_bytes))
+        .max_frame_size(Some(limits.message_bytes));
+    let inlet = Inlet::new(client.clone(), &already_read, limits.message_time);
+    let socket = WebSocket::from_partially_read(inlet, already_read, Role::Server, Some(config));
+    let now = Instant::now();
+    let mut stream = Stream {
+        socket,
+        client,
+        connection: Connection::new(client),
+        messages: Bucket::new(limits.message_rate, limits.message_burst, now),
+        controls: Bucket::new(limits.control_rate, limits.control_rate, now),
+        stats,
+    };
+    handler.on_open(&stream.connection);
+    let event = stream.read_until_closed(handler);
+    handler.on_close(&stream.connection, &event);
+    stream.socket.get_mut().linger(Limits::LINGER_BYTES);
+}
+
+struct Stream<'a> {
+    socket: WebSocket<Inlet>,
+    client: &'a Arc<Client>,
+    connection: Connection,
+    messages: Bucket,
+    controls: Bucket,
+    stats: &'a Stats,
+}
+
+impl Stream<'_> {
+    fn read_until_closed(&mut self, handler: &mut dyn Handler) -> CloseEvent {
+        loop {
+            self.socket.get_mut().new_turn();
+            let step = match self.socket.read() {
+                Ok(message) => self.take(message, handler),
+                Err(error) => self.stumble(error, handler),
+            };
+            if let Some(event) = step {
+                return event;
+            }
+        }
+    }
+
+    /// One message; the event when it was the last.
+    fn take(&mut self, message: WsMessage, handler: &mut dyn Handler) -> Option<CloseEvent> {
+        let now = Instant::now();
+        let message = match message {
+            WsMessage::Text(text) => Message::Text(text),
+            WsMessage::Binary(bytes) => Message::Binary(bytes),
+            WsMessage::Close(frame) => return Some(self.closed_by_peer(frame)),
+            WsMessage::Pong(_) if self.client.ping_sent.swap(false, Relaxed) => return None,
+            // tungstenite answers a ping only when it is called again.
+            WsMessage::Ping(_) => {
+                let _ = self.socket.flush();
+                return self.flood_check(now);
+            }
+            WsMessage::Pong(_) | WsMessage::Frame(_) => return self.flood_check(now),
+        };
+        self.stats.messages_received.increment();
+        if !self.messages.take(now) {
+            return Some(self.refuse(CloseCode::POLICY, "too many messages; send fewer a second"));
+        }
+        handler.on_message(&self.connection, message);
+        None
+    }
+
+    fn flood_check(&mut self, now: Instant) -> Option<CloseEvent> {
+        let fine = self.controls.take(now);
+        (!fine).then(|| self.refuse(CloseCode::POLICY, "too many control frames"))
+    }
+
+    fn closed_by_peer(&mut self, frame: Option<CloseFrame>) -> CloseEvent {
+        // Sends tungstenite's reply; the outlet swallows it if ours went first.
+        let _ = self.socket.flush();
+        let (code, reason) = match frame {
+            Some(frame) => (CloseCode(frame.code.into()), frame.reason.to_string()),
+            None => (CloseCode::NO_STATUS, String::new()),
+        };
+        CloseEvent { code, reason: Cow::Owned(reason), was_clean: true }
+    }
+
+    /// What follows from an error of tungstenite; the event when it is the end.
+    fn stumble(&mut self, error: WsError, handler: &mut dyn Handler) -> Option<CloseEvent> {
+        let (code, reason) = match error {
+            WsError::Io(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            WsError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+                (CloseCode::POLICY, "a message took too long")
+            }
+            WsError::Io(_)
+            | WsError::ConnectionClosed
+            | WsError::AlreadyClosed
+            | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+                return Some(CloseEvent {
+                    code: CloseCode::ABNORMAL,
+                    reason: Cow::Borrowed(""),
+                    was_clean: false,
+                });
+            }
+            WsError::Capacity(_) => (CloseCode::TOO_BIG, "the message is too big"),
+            WsError::Utf8(_) => (CloseCode::INVALID_DATA, "the text is not UTF-8"),
+            _ => (CloseCode::PROTOCOL, "a rule of RFC 6455 was broken"),
+        };
+        let event = self.refuse(code, reason);
+        handler.on_error(&self.connection, &Error::Setting(format!("{code}: {reason}")));
+        Some(event)
+    }
+
+    /// Ends the connection for what the peer did.
+    fn refuse(&mut self, code: CloseCode, reason: &'static str) -> CloseEvent {
+        let ended = match code {
+            CloseCode::POLICY => &self.stats.ended_policy,
+            _ => &self.stats.ended_protocol,
+        };
+        ended.increment();
+        log::info!("{}: ended with {code}, {reason}", self.client.peer);
+        self.client.close(code, reason);
+        CloseEvent { code, reason: Cow::Borrowed(reason), was_clean: false }
+    }
+}
+
+/// tungstenite's view of the socket: reads block, writes go to the outlet.
+struct Inlet {
+    client: Arc<Client>,
+    scanner: Scanner,
+    turn_left: usize,
+    message_time: Duration,
+    /// When the first byte of the unfinished message or frame came.
+    since: Option<Instant>,
+}
+
+impl Inlet {
+    fn new(client: Arc<Client>, already_read: &[u8], message_time: Duration) -> Self {
+        let scanner = Scanner::default();
+        let mut inlet = Self { client, scanner, turn_left: 0, message_time, since: None };
+        inlet.note(already_read, Instant::now());
+        inlet
+    }
+
+    fn new_turn(&mut self) {
+        self.turn_left = TURN_BYTES;
+    }
+
+    fn note(&mut self, bytes: &[u8], now: Instant) {
+        self.scanner.scan(bytes);
+        self.since = if self.scanner.finished() { None } else { self.since.or(Some(now)) };
+    }
+
+    /// Reads on until the peer's end, so that no reset overtakes our last
+    /// words; the accept loop ends it in time.
+    fn linger(&mut self, mut bytes: usize) {
+        let mut buffer = [0; 1024];
+        while self.client.outlet.close_left() && bytes > 0 {
+            match self.client.socket.receive(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(length) => bytes = bytes.saturating_sub(length),
+            }
+        }
+        self.client.socket.shutdown(Shutdown::Both);
+    }
+}
+
+impl Read for Inlet {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let late = self.since.is_some_and(|since| since.elapsed() > self.message_time);
+        if late {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if self.turn_left == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let most = buffer.len().min(self.turn_left);
+        let length = self.client.socket.receive(&mut buffer[..most])?;
+        let now = Instant::now();
+        self.turn_left -= length;
+        self.client.hear(now);
+        self.note(&buffer[..length], now);
+        Ok(length)
+    }
+}
+
+/// tungstenite hands over one whole frame a call: a pong or a Close.
+impl Write for Inlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let frame = Bytes::copy_from_slice(bytes);
+        let sent = self.client.outlet.control(frame, Instant::now());
+        let sent = sent.map_err(|_| io::Error::from(io::ErrorKind::ConnectionReset))?;
+        self.client.settle(sent);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Follows the frame headers in the bytes of a peer (RFC 6455 section 5.2),
+/// to tell whether a message is under way; tungstenite does not say.
+#[derive(Debug, Default)]
+struct Scanner {
+    header: [u8; 14],
+    have: usize,
+    payload_left: u64,
+    /// Between the first and the last fragment of a message.
+    fragmented: bool,
+}
+
+impl Scanner {
+    fn scan(&mut self, mut bytes: &[u8]) {
+        while let Some((&first, rest)) = bytes.split_first() {
+            if self.payload_left > 0 {
+                let skip = self.payload_left.min(bytes.len() as u64);
+                self.payload_left -= skip;
+                bytes = &bytes[skip as usize..];
+                continue;
+            }
+            self.header[self.have] = first;
+            self.have += 1;
+            bytes = rest;
+            if self.have >= 2 && self.have == header_length(self.header[1]) {
+                self.begin_payload();
+            }
+        }
+    }
+
+    fn begin_payload(&mut self) {
+        let header = &self.header;
+        self.payload_left = match header[1] & 0x7f {
+            126 => u64::from(u16::from_be_bytes([header[2], header[3]])),
+            127 => header[2..10].iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)),
+            short => u64::from(short),
+        };
+        let (last, control) = (header[0] & 0x80 != 0, header[0] & 0x08 != 0);
+        if !control {
+            self.fragmented = !last;
+        }
+        self.have = 0;
+    }
+
+    /// Whether neither a frame nor a message is under way.
+    fn finished(&self) -> bool {
+        self.have == 0 && self.payload_left == 0 && !self.fragmented
+    }
+}
+
+fn header_length(second: u8) -> usize {
+    let extended = match second & 0x7f {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    2 + extended + if second & 0x80 != 0 { 4 } else { 0 }
+}
+
+/// So many a second, and a burst after a pause.
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    rate: f64,
+    burst: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn new(rate: u32, burst: u32, now: Instant) -> Self {
+        Self { tokens: burst.into(), rate: rate.into(), burst: burst.into(), at: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.tokens = (self.tokens + passed * self.rate).min(self.burst);
+        let fine = self.tokens >= 1.0;
+        if fine {
+            self.tokens -= 1.0;
+        }
+        fine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Splits the bytes at every place: the answer may not depend on it.
+    fn finished(bytes: &[u8]) -> bool {
+        let mut whole = Scanner::default();
+        whole.scan(bytes);
+        for cut in 0..bytes.len() {
+            let mut parts = Scanner::default();
+            parts.scan(&bytes[..cut]);
+            parts.scan(&bytes[cut..]);
+            assert_eq!(parts.finished(), whole.finished(), "cut at {cut}");
+        }
+        whole.finished()
+    }
+
+    #[test]
+    fn the_scanner_knows_when_a_message_is_under_way() {
+        let ping = [0x89, 0x81, 1, 2, 3, 4, 9];
+        let first = [0x01, 0x81, 1, 2, 3, 4, 9];
+        let last = [0x80, 0x80, 1, 2, 3, 4];
+        assert!(finished(&ping));
+        assert!(!finished(&first));
+        assert!(!finished(&[&first[..], &ping[..]].concat()), "a ping between fragments");
+        assert!(finished(&[&first[..], &ping[..], &last[..]].concat()));
+        assert!(!finished(&ping[..5]), "half a header");
+        let long = [&[0x82, 0xfe, 0x01, 0x00, 1, 2, 3, 4][..], &[7; 256]].concat();
+        assert!(finished(&long) && !finished(&long[..200]));
+        let longer = [&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4][..], &[7; 65536]].concat();
+        let mut scanner = Scanner::default();
+        scanner.scan(&longer[..longer.len() - 1]);
+        assert!(!scanner.finished());
+        scanner.scan(&longer[longer.len() - 1..]);
+        assert!(scanner.finished());
+    }
+
+    #[test]
+    fn a_bucket_lets_a_burst_pass_and_then_its_rate() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(10, 20, start);
+        assert_eq!((0..30).filter(|_| bucket.take(start)).count(), 20);
+        let mut passed = 0;
+        for tick in 1..=100 {
+            passed += usize::from(bucket.take(start + Duration::from_millis(20 * tick)));
+        }
+        assert!((19..=20).contains(&passed), "{passed} passed in two seconds at 10 a second");
+    }
+}

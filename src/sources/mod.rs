@@ -1,0 +1,29 @@
+//! Where readings come from: one file a kind, each a pure parser over text
+//! and a thin reader over an injected root folder.
+//!
+//! A polled source is asked at each tick of the [`Sampler`] what it sees, and
+//! answers with plain data ([`Readings`]); it knows neither the hub nor the
+//! clock. What it no longer mentions is gone.
+
+mod own;
+mod readings;
+mod sampler;
+pub mod vitals;
+
+pub use self::{
+    own::Own,
+    readings::{Reading, Readings},
+    sampler::{Running, Sampler},
+};
+use crate::telemetry::BootTime;
+
+/// A source that the sampler polls.
+pub trait Polled: Send {
+    /// Its name, as in a channel's `source`.
+    fn name(&self) -> &str;
+
+    /// Puts what it sees now into `readings`. A file that is missing is a
+    /// channel that does not exist, and left out; a file that is there but
+    /// cannot be read is a [failed](Readings::fail) channel.
+    fn sample(&mut self, at: BootTime, readings: &mut Readings);
+}

@@ -1,0 +1,67 @@
+//! What a polled source sees at one tick, as plain data.
+
+use crate::{
+    error::Result,
+    telemetry::{Channel, Value},
+};
+
+/// One channel and what was read of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The channel's description; only its first one counts.
+    pub channel: Channel,
+    /// The value, or why it could not be read.
+    pub value: Result<Value, String>,
+}
+
+/// The readings of one tick.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Readings {
+    list: Vec<Reading>,
+}
+
+impl Readings {
+    /// Adds a value. A channel whose name is not valid is left out and
+    /// logged: a source makes levels of foreign names with
+    /// [`Levels`](crate::telemetry::Levels).
+    pub fn push(&mut self, channel: Result<Channel>, value: impl Into<Value>) {
+        self.add(channel, Ok(value.into()));
+    }
+
+    /// Adds a channel that is there but could not be read, with the reason.
+    pub fn fail(&mut self, channel: Result<Channel>, reason: impl Into<String>) {
+        self.add(channel, Err(reason.into()));
+    }
+
+    fn add(&mut self, channel: Result<Channel>, value: Result<Value, String>) {
+        match channel {
+            Ok(channel) => self.list.push(Reading { channel, value }),
+            Err(error) => log::warn!("a reading is left out: {error}"),
+        }
+    }
+
+    /// The number that was read of a channel, for tests and sums.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        let reading = self.list.iter().find(|reading| reading.channel.name.as_str() == name)?;
+        reading.value.as_ref().ok()?.as_f64()
+    }
+
+    /// All readings, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = &Reading> {
+        self.list.iter()
+    }
+
+    /// Forgets the readings, keeps the room.
+    pub fn clear(&mut self) {
+        self.list.clear();
+    }
+}
+
+impl<'a> IntoIterator for &'a Readings {
+    type Item = &'a Reading;
+    type IntoIter = std::slice::Iter<'a, Reading>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.iter()
+    }
+}

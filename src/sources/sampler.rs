@@ -1,0 +1,283 @@
+//! The clock of the polled sources: one thread, absolute deadlines.
+//!
+//! A tick asks every source what it sees and publishes it as one batch each.
+//! A source that panics is marked and asked no more; the others go on.
+
+use std::{
+    collections::HashMap,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use super::{Polled, Reading, Readings};
+use crate::telemetry::{Batch, BootTime, Channel, ChannelId, ChannelName, Hub, Source, Value};
+
+/// Polls sources; can be stepped by hand with [`tick`](Self::tick).
+pub struct Sampler {
+    hub: Hub,
+    interval: Duration,
+    sources: Vec<Entry>,
+    readings: Readings,
+    ticks: u64,
+}
+
+struct Entry {
+    polled: Box<dyn Polled>,
+    publisher: Source,
+    known: HashMap<ChannelName, Known>,
+    broken: bool,
+}
+
+struct Known {
+    id: ChannelId,
+    /// The tick in which the source last mentioned it.
+    seen: u64,
+    gone: bool,
+}
+
+impl std::fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sampler").field("interval", &self.interval).finish_non_exhaustive()
+    }
+}
+
+impl Sampler {
+    /// A sampler without sources.
+    pub fn new(hub: Hub, interval: Duration) -> Self {
+        Self { hub, interval, sources: Vec::new(), readings: Readings::default(), ticks: 0 }
+    }
+
+    /// Adds a source.
+    pub fn add(&mut self, polled: impl Polled + 'static) {
+        let publisher = self.hub.source(polled.name());
+        let polled = Box::new(polled);
+        self.sources.push(Entry { polled, publisher, known: HashMap::new(), broken: false });
+    }
+
+    /// Asks every source once. `now` is the instant of the readings.
+    pub fn tick(&mut self, now: BootTime) {
+        self.ticks += 1;
+        for entry in self.sources.iter_mut().filter(|entry| !entry.broken) {
+            self.readings.clear();
+            let sample = AssertUnwindSafe(|| entry.polled.sample(now, &mut self.readings));
+            if catch_unwind(sample).is_err() {
+                entry.fail_all("its source has a fault and is no longer read");
+                continue;
+            }
+            entry.publish(now, &self.readings, self.interval, self.ticks);
+        }
+        self.hub.expire(now);
+    }
+
+    /// Starts the thread. The first tick comes one interval from now.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(mut self) -> io::Result<Running> {
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let told = stop.clone();
+        let run = move || {
+            let mut deadline = Instant::now();
+            loop {
+                deadline = next_deadline(deadline, self.interval, Instant::now());
+                if wait_until(deadline, &told) {
+                    return;
+                }
+                self.tick(self.hub.clock().boot());
+            }
+        };
+        let thread =
+            thread::Builder::new().name("bc-sampler".into()).stack_size(256 * 1024).spawn(run)?;
+        Ok(Running { stop, thread: Some(thread) })
+    }
+}
+
+/// The next multiple of the interval; ticks that were missed are left out.
+fn next_deadline(last: Instant, interval: Duration, now: Instant) -> Instant {
+    let next = last + interval;
+    if next >= now {
+        return next;
+    }
+    let missed = (now - next).as_nanos() / interval.as_nanos().max(1);
+    next + interval * u32::try_from(missed + 1).unwrap_or(u32::MAX)
+}
+
+/// Waits; true when it was told to stop meanwhile.
+fn wait_until(deadline: Instant, told: &(Mutex<bool>, Condvar)) -> bool {
+    let (flag, bell) = told;
+    let mut stop = flag.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if *stop || left.is_zero() {
+            return *stop;
+        }
+        stop = bell.wait_timeout(stop, left).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+impl Entry {
+    fn publish(&mut self, now: BootTime, readings: &Readings, interval: Duration, tick: u64) {
+        let mut batch = Batch::at(now);
+        let mut failed = Vec::new();
+        for Reading { channel, value } in readings {
+            let Some(id) = self.know(channel, interval, tick) else { continue };
+            match value {
+                Ok(value) => batch.set(id, value.clone()),
+                Err(reason) => {
+                    batch.set(id, Value::Null);
+                    failed.push((id, reason));
+                }
+            }
+        }
+        if !batch.is_empty() {
+            self.publisher.publish(batch);
+        }
+        for (id, reason) in failed {
+            self.publisher.fail(id, reason);
+        }
+        for known in self.known.values_mut().filter(|known| known.seen != tick && !known.gone) {
+            known.gone = true;
+            self.publisher.gone(known.id);
+        }
+    }
+
+    /// The number of a channel, declared when it is met for the first time.
+    fn know(&mut self, channel: &Channel, interval: Duration, tick: u64) -> Option<ChannelId> {
+        if let Some(known) = self.known.get_mut(&channel.name) {
+            known.seen = tick;
+            known.gone = false;
+            return Some(known.id);
+        }
+        let mut channel = channel.clone();
+        // Two missed ticks and a little.
+        channel.stale_after.get_or_insert((interval * 3).max(Duration::from_secs(3)));
+        let name = channel.name.clone();
+        match self.publisher.channel(channel) {
+            Ok(id) => {
+                self.known.insert(name, Known { id, seen: tick, gone: false });
+                Some(id)
+            }
+            Err(error) => {
+                log::warn!("{}: {error}", self.publisher.name());
+                None
+            }
+        }
+    }
+
+    fn fail_all(&mut self, reason: &str) {
+        self.broken = true;
+        log::error!("{}: {reason}", self.publisher.name());
+        for known in self.known.values() {
+            self.publisher.fail(known.id, reason);
+        }
+    }
+}
+
+/// A sampler that runs; dropping it stops it and waits for its tick to end.
+#[derive(Debug)]
+pub struct Running {
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // Its sources' panics were caught; one of its own has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{HubSettings, Status};
+
+    /// A source whose ticks are scripted.
+    struct Script(std::vec::IntoIter<fn(&mut Readings)>);
+
+    impl Polled for Script {
+        fn name(&self) -> &str {
+            "script"
+        }
+
+        fn sample(&mut self, _: BootTime, readings: &mut Readings) {
+            (self.0.next().expect("a further tick"))(readings);
+        }
+    }
+
+    fn script(ticks: Vec<fn(&mut Readings)>) -> (Hub, Sampler) {
+        let hub = Hub::new(HubSettings::default());
+        let mut sampler = Sampler::new(hub.clone(), Duration::from_secs(1));
+        sampler.add(Script(ticks.into_iter()));
+        (hub, sampler)
+    }
+
+    fn statuses(hub: &Hub) -> Vec<(String, Status)> {
+        let view = hub.view();
+        let channels = view.channels().iter();
+        channels.map(|state| (state.channel.name.to_string(), state.status.clone())).collect()
+    }
+
+    #[test]
+    fn what_a_source_no_longer_mentions_is_gone_and_may_come_back() {
+        let (hub, mut sampler) = script(vec![
+            |readings| {
+                readings.push(Channel::gauge("a"), 1.0);
+                readings.push(Channel::gauge("b"), 2.0);
+            },
+            |readings| readings.push(Channel::gauge("a"), 1.5),
+            |readings| readings.push(Channel::gauge("b"), 2.5),
+        ]);
+        let now = hub.clock().boot();
+        sampler.tick(now);
+        sampler.tick(now);
+        assert_eq!(statuses(&hub), [("a".into(), Status::Ok), ("b".into(), Status::Gone)]);
+        sampler.tick(now);
+        assert_eq!(statuses(&hub), [("a".into(), Status::Gone), ("b".into(), Status::Ok)]);
+        assert_eq!(hub.view().seq(), 3);
+    }
+
+    #[test]
+    fn a_failed_reading_marks_its_channel_and_keeps_the_last_good_value() {
+        let (hub, mut sampler) =
+            script(vec![|readings| readings.push(Channel::gauge("a"), 1.0), |readings| {
+                readings.fail(Channel::gauge("a"), "no such file");
+            }]);
+        let now = hub.clock().boot();
+        sampler.tick(now);
+        sampler.tick(now);
+        assert_eq!(statuses(&hub), [("a".into(), Status::Error("no such file".into()))]);
+        assert_eq!(hub.view().channels()[0].value, Value::Number(1.0));
+    }
+
+    #[test]
+    fn a_source_that_panics_is_marked_and_the_others_go_on() {
+        let (hub, mut sampler) =
+            script(vec![|readings| readings.push(Channel::gauge("a"), 1.0), |_| panic!("planted")]);
+        let good: Vec<fn(&mut Readings)> =
+            vec![|readings| readings.push(Channel::gauge("good"), 1.0); 3];
+        sampler.add(Script(good.into_iter()));
+        let now = hub.clock().boot();
+        for _ in 0..3 {
+            sampler.tick(now);
+        }
+        let statuses = statuses(&hub);
+        assert!(matches!(&statuses[0].1, Status::Error(why) if why.contains("fault")));
+        assert_eq!(statuses[1], ("good".into(), Status::Ok));
+    }
+
+    #[test]
+    fn deadlines_are_absolute_and_missed_ticks_are_left_out() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(next_deadline(start, second, start + second / 2), start + second);
+        assert_eq!(next_deadline(start, second, start + second * 5 / 2), start + second * 3);
+    }
+}

@@ -1,0 +1,142 @@
+//! What one source hands over at once: a small table.
+//!
+//! Rows are instants, columns are channels. Mostly there is one row; a fast
+//! sensor sends many rows in one batch.
+
+use std::time::Duration;
+
+use super::{BootTime, ChannelId, Value};
+
+/// Readings of one or more channels at one or more instants.
+///
+/// ```text
+///              ax     ay     az        columns: channels
+///  t          0.01   0.02   9.81
+///  t + 1 ms   0.02   0.02   9.80       rows: instants, ascending
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The instant of the first row.
+    start: BootTime,
+    /// For each further row, its distance from `start`. Empty: one row.
+    later: Vec<Duration>,
+    channels: Vec<ChannelId>,
+    /// Column after column, each of `rows()` values.
+    values: Vec<Value>,
+}
+
+impl Batch {
+    /// An empty batch of one row.
+    pub fn at(instant: BootTime) -> Self {
+        Self::rows_at(instant, Vec::new())
+    }
+
+    /// An empty batch of `1 + later.len()` rows; `later` holds the distances
+    /// of the further rows from the first, ascending.
+    pub fn rows_at(start: BootTime, later: Vec<Duration>) -> Self {
+        Self { start, later, channels: Vec::new(), values: Vec::new() }
+    }
+
+    /// Adds a column to a batch of one row, or one whose value is the same in
+    /// all rows.
+    pub fn set(&mut self, channel: ChannelId, value: impl Into<Value>) {
+        let value = value.into();
+        self.column(channel, std::iter::repeat(value));
+    }
+
+    /// Adds a column. Values beyond the rows are left out; missing ones are null.
+    pub fn column(&mut self, channel: ChannelId, values: impl IntoIterator<Item = Value>) {
+        let rows = self.rows();
+        self.channels.push(channel);
+        let end = self.channels.len() * rows;
+        self.values.extend(values.into_iter().take(rows));
+        self.values.resize(end, Value::Null);
+    }
+
+    /// The number of rows, at least 1.
+    pub fn rows(&self) -> usize {
+        1 + self.later.len()
+    }
+
+    /// Whether there is no column.
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty()
+    }
+
+    /// The number of columns.
+    pub fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// The instant of the first row.
+    pub fn start(&self) -> BootTime {
+        self.start
+    }
+
+    /// The instant of the last row.
+    pub fn end(&self) -> BootTime {
+        self.start + self.later.last().copied().unwrap_or_default()
+    }
+
+    /// The distances of the rows from [`start`](Self::start), the first included.
+    pub fn offsets(&self) -> impl Iterator<Item = Duration> + '_ {
+        std::iter::once(Duration::ZERO).chain(self.later.iter().copied())
+    }
+
+    /// Each channel with its column of values.
+    pub fn columns(&self) -> impl Iterator<Item = (ChannelId, &[Value])> {
+        self.channels.iter().copied().zip(self.values.chunks_exact(self.rows()))
+    }
+
+    /// Memory that the batch takes, in bytes, for budgets.
+    pub fn size(&self) -> usize {
+        size_of::<Self>()
+            + size_of_val(&*self.later)
+            + size_of_val(&*self.channels)
+            + size_of_val(&*self.values)
+            + self.values.iter().map(Value::heap).sum::<usize>()
+    }
+
+    /// Halves a batch by its columns; `None` when there is only one.
+    pub(crate) fn split(&mut self) -> Option<Self> {
+        let half = self.channels.len() / 2;
+        if half == 0 {
+            return None;
+        }
+        let values = self.values.split_off(half * self.rows());
+        let channels = self.channels.split_off(half);
+        Some(Self { start: self.start, later: self.later.clone(), channels, values })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_have_as_many_values_as_there_are_rows() {
+        let step = Duration::from_millis(1);
+        let mut batch = Batch::rows_at(BootTime::default(), vec![step, step * 2]);
+        batch.column(ChannelId(4), [1.0, 2.0].map(Value::from));
+        batch.set(ChannelId(5), true);
+        let columns: Vec<_> = batch.columns().collect();
+        assert_eq!(columns[0], (ChannelId(4), &[1.0.into(), 2.0.into(), Value::Null][..]));
+        assert_eq!(columns[1].1, [Value::Bool(true), Value::Bool(true), Value::Bool(true)]);
+        assert_eq!(batch.end().since(batch.start()), step * 2);
+    }
+
+    #[test]
+    fn splitting_keeps_every_column_once() {
+        let mut left = Batch::at(BootTime::default());
+        for id in 0..5 {
+            left.set(ChannelId(id), f64::from(id));
+        }
+        let right = left.split().expect("five columns can be split");
+        let ids: Vec<_> =
+            left.columns().chain(right.columns()).map(|(id, v)| (id.0, v[0].clone())).collect();
+        assert_eq!(ids, (0..5).map(|id| (id, Value::Number(f64::from(id)))).collect::<Vec<_>>());
+        let mut single = Batch::at(BootTime::default());
+        single.set(ChannelId(0), 1.0);
+        assert_eq!(single.split(), None);
+    }
+}

@@ -1,0 +1,507 @@
+//! The hub: every reading goes in here, every reader takes from here.
+//!
+//! [`Hub`] is a cheap handle, `State` plain data behind one lock. A source
+//! never waits for a reader: [`Source::publish`] takes the lock for as long as
+//! it takes to note the values, unlocks, and only then rings the bell.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Batch, BootTime, Channel, ChannelId, ChannelName, Clock, Status, SystemClock, Value, ring::Ring,
+};
+use crate::error::{Error, Result};
+
+/// A batch larger than this is split, so that one frame to a slow client
+/// stays short.
+const MAX_BATCH: usize = 64 * 1024;
+
+/// The bounds of a hub.
+#[derive(Clone, Debug)]
+pub struct HubSettings {
+    /// The device's name, as shown to people.
+    pub device: String,
+    /// The most channels. Default 1,024.
+    pub max_channels: usize,
+    /// The budget of the ring of last batches, in bytes. Default 1 MiB: five
+    /// minutes of 60 channels at 1 Hz. A smaller ring means that a slow client
+    /// is told of a gap sooner.
+    pub ring_bytes: usize,
+}
+
+impl Default for HubSettings {
+    fn default() -> Self {
+        Self { device: "boardcast".into(), max_channels: 1024, ring_bytes: 1 << 20 }
+    }
+}
+
+/// The meeting point of sources and readers. Clones are handles to the same hub.
+#[derive(Clone, Debug)]
+pub struct Hub(Arc<Shared>);
+
+struct Shared {
+    device: String,
+    epoch: String,
+    max_channels: usize,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    bell: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("device", &self.device).field("epoch", &self.epoch).finish()
+    }
+}
+
+struct State {
+    /// The number of the newest batch; 0 before the first.
+    seq: u64,
+    /// Counts changes of descriptions and statuses.
+    version: u64,
+    channels: Vec<ChannelState>,
+    by_name: HashMap<ChannelName, ChannelId>,
+    ring: Ring,
+}
+
+/// One channel: its description, how it is doing, and its latest value.
+#[derive(Clone, Debug)]
+pub struct ChannelState {
+    /// Its number on the wire.
+    pub id: ChannelId,
+    /// Its description.
+    pub channel: Channel,
+    /// The name of the source that it belongs to.
+    pub source: Arc<str>,
+    /// How it is doing.
+    pub status: Status,
+    /// The last good value, or `Null` before the first.
+    pub value: Value,
+    /// When the value was read.
+    pub at: BootTime,
+    /// The [version](View::version) of the description and the status.
+    pub version: u64,
+}
+
+impl Hub {
+    /// A hub on the system's clocks.
+    pub fn new(settings: HubSettings) -> Self {
+        Self::with_clock(settings, Arc::new(SystemClock))
+    }
+
+    /// A hub on the given clocks.
+    pub fn with_clock(settings: HubSettings, clock: Arc<dyn Clock>) -> Self {
+        let state = State {
+            seq: 0,
+            version: 0,
+            channels: Vec::new(),
+            by_name: HashMap::new(),
+            ring: Ring::new(1, settings.ring_bytes),
+        };
+        Self(Arc::new(Shared {
+            device: settings.device,
+            epoch: random_epoch(),
+            max_channels: settings.max_channels,
+            clock,
+            state: Mutex::new(state),
+            bell: OnceLock::new(),
+        }))
+    }
+
+    /// The device's name.
+    pub fn device(&self) -> &str {
+        &self.0.device
+    }
+
+    /// 64 random bits in hex, new at each start: sequence numbers and channel
+    /// numbers mean something only within one epoch.
+    pub fn epoch(&self) -> &str {
+        &self.0.epoch
+    }
+
+    /// The clocks by which the hub's instants count.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    /// Registers a source of readings.
+    pub fn source(&self, name: &str) -> Source {
+        Source { hub: self.clone(), name: name.into() }
+    }
+
+    /// Sets what is called, outside all locks, after each change; the first
+    /// call counts.
+    pub fn on_change(&self, bell: impl Fn() + Send + Sync + 'static) {
+        // A second engine on the same hub would be a mistake of the program;
+        // it still reads the hub, only later.
+        let _ = self.0.bell.set(Box::new(bell));
+    }
+
+    /// Locks the hub for reading; what is read through one view is consistent.
+    /// Keep it short: sources wait meanwhile.
+    pub fn view(&self) -> View<'_> {
+        View(self.lock())
+    }
+
+    /// Marks channels that have had no reading for longer than they promised.
+    pub fn expire(&self, now: BootTime) {
+        let mut changed = false;
+        let mut state = self.lock();
+        let State { channels, version, .. } = &mut *state;
+        for entry in channels {
+            let late = entry.channel.stale_after.is_some_and(|limit| now.since(entry.at) > limit);
+            if late && entry.status == Status::Ok {
+                entry.set_status(Status::Stale, version);
+                changed = true;
+            }
+        }
+        drop(state);
+        if changed {
+            self.ring_bell();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while publishing leaves at worst a value that is one batch old.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Call it unlocked: whoever is woken wants the lock at once.
+    fn ring_bell(&self) {
+        if let Some(bell) = self.0.bell.get() {
+            bell();
+        }
+    }
+}
+
+/// std seeds its hash tables from the kernel's random numbers, which is all
+/// that an epoch needs.
+fn random_epoch() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}
+
+/// The publishing end of one source. What it declares belongs to it; when it
+/// is dropped, its channels are marked [gone](Status::Gone).
+#[derive(Debug)]
+pub struct Source {
+    hub: Hub,
+    name: Arc<str>,
+}
+
+impl Source {
+    /// The source's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Declares a channel, or describes one anew that is already this source's.
+    ///
+    /// # Errors
+    /// [`Error::ChannelTaken`] when another source has it,
+    /// [`Error::TooManyChannels`] when the table is full.
+    pub fn channel(&self, channel: Channel) -> Result<ChannelId> {
+        let max_channels = self.hub.0.max_channels;
+        let mut state = self.hub.lock();
+        let id = match state.by_name.get(&channel.name) {
+            Some(&id) => self.redeclare(&mut state, id, channel)?,
+            None if state.channels.len() >= max_channels => {
+                return Err(Error::TooManyChannels(max_channels));
+            }
+            None => self.declare(&mut state, channel),
+        };
+        drop(state);
+        self.hub.ring_bell();
+        Ok(id)
+    }
+
+    fn declare(&self, state: &mut State, channel: Channel) -> ChannelId {
+        let id = ChannelId(state.channels.len() as u32);
+        state.version += 1;
+        state.by_name.insert(channel.name.clone(), id);
+        state.channels.push(ChannelState {
+            id,
+            channel,
+            source: self.name.clone(),
+            status: Status::Ok,
+            value: Value::Null,
+            at: self.hub.0.clock.boot(),
+            version: state.version,
+        });
+        id
+    }
+
+    fn redeclare(&self, state: &mut State, id: ChannelId, channel: Channel) -> Result<ChannelId> {
+        let State { channels, version, .. } = state;
+        let entry = &mut channels[id.0 as usize];
+        if entry.source != self.name {
+            let (channel, owner) = (channel.name.to_string(), entry.source.to_string());
+            return Err(Error::ChannelTaken { channel, owner });
+        }
+        if entry.channel != channel {
+            entry.channel = channel;
+            *version += 1;
+            entry.version = *version;
+        }
+        Ok(id)
+    }
+
+    /// Publishes a batch and returns the number that it got, or the last of
+    /// its numbers when it was so large (over 64 KiB) that it had to be split.
+    /// Columns of channels that belong to other sources are left out.
+    ///
+    /// Never waits for a reader, and never for the network.
+    pub fn publish(&self, batch: Batch) -> u64 {
+        let mut state = self.hub.lock();
+        let mut rest = Some(batch);
+        while let Some(mut batch) = rest.take() {
+            if batch.size() > MAX_BATCH {
+                rest = batch.split();
+            }
+            self.note(&mut state, batch);
+        }
+        let seq = state.seq;
+        drop(state);
+        self.hub.ring_bell();
+        seq
+    }
+
+    fn note(&self, state: &mut State, batch: Batch) {
+        let State { channels, version, seq, ring, .. } = state;
+        let end = batch.end();
+        for (id, values) in batch.columns() {
+            let Some(entry) = channels.get_mut(id.0 as usize) else { continue };
+            let Some(value) = values.iter().rev().find(|value| !value.is_null()) else { continue };
+            // A reading that comes late must not hide a newer one.
+            if end >= entry.at || entry.value.is_null() {
+                entry.value = value.clone();
+                entry.at = end;
+            }
+            entry.set_status(Status::Ok, version);
+        }
+        *seq += 1;
+        ring.push(batch);
+    }
+
+    /// Says that a channel could not be read; its last good value stays.
+    pub fn fail(&self, id: ChannelId, reason: &str) {
+        self.set_status(id, Status::Error(reason.into()));
+    }
+
+    /// Says that a channel is no longer there.
+    pub fn gone(&self, id: ChannelId) {
+        self.set_status(id, Status::Gone);
+    }
+
+    fn set_status(&self, id: ChannelId, status: Status) {
+        let mut state = self.hub.lock();
+        let State { channels, version, .. } = &mut *state;
+        let Some(entry) = channels.get_mut(id.0 as usize) else { return };
+        let changed = entry.source == self.name && entry.set_status(status, version);
+        drop(state);
+        if changed {
+            self.hub.ring_bell();
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        let State { channels, version, .. } = &mut *state;
+        for entry in channels.iter_mut().filter(|entry| entry.source == self.name) {
+            entry.set_status(Status::Gone, version);
+        }
+        drop(state);
+        self.hub.ring_bell();
+    }
+}
+
+impl ChannelState {
+    /// Returns whether that is a change.
+    fn set_status(&mut self, status: Status, version: &mut u64) -> bool {
+        let changed = self.status != status;
+        if changed {
+            self.status = status;
+            *version += 1;
+            self.version = *version;
+        }
+        changed
+    }
+}
+
+/// The hub, locked for reading.
+pub struct View<'a>(MutexGuard<'a, State>);
+
+impl std::fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("seq", &self.seq()).finish()
+    }
+}
+
+impl View<'_> {
+    /// The number of the newest batch; 0 before the first.
+    pub fn seq(&self) -> u64 {
+        self.0.seq
+    }
+
+    /// The number of the oldest batch in the ring; `seq() + 1` when it is empty.
+    pub fn oldest(&self) -> u64 {
+        self.0.ring.first()
+    }
+
+    /// Counts changes of descriptions and statuses; 0 before the first.
+    pub fn version(&self) -> u64 {
+        self.0.version
+    }
+
+    /// Every channel, in the order of the numbers.
+    pub fn channels(&self) -> &[ChannelState] {
+        &self.0.channels
+    }
+
+    /// Bytes and batches in the ring.
+    pub fn ring_use(&self) -> (usize, usize) {
+        (self.0.ring.bytes(), self.0.ring.len())
+    }
+
+    /// The encoded form of batch `seq`, from the ring's cache or made by
+    /// `encode`; `None` when the ring no longer has the batch.
+    pub fn encoded(
+        &mut self,
+        seq: u64,
+        encode: impl FnOnce(&[ChannelState], &Batch) -> Bytes,
+    ) -> Option<Bytes> {
+        let State { channels, ring, .. } = &mut *self.0;
+        ring.encoded(seq, |batch| encode(channels, batch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use super::*;
+
+    fn gauge(name: &str) -> Channel {
+        Channel::gauge(name).expect("a valid name")
+    }
+
+    fn at(seconds: u64) -> BootTime {
+        BootTime::new(Duration::from_secs(seconds))
+    }
+
+    fn one(id: ChannelId, instant: BootTime, value: impl Into<Value>) -> Batch {
+        let mut batch = Batch::at(instant);
+        batch.set(id, value);
+        batch
+    }
+
+    #[test]
+    fn each_batch_gets_the_next_number_and_becomes_the_latest() {
+        let hub = Hub::new(HubSettings::default());
+        let source = hub.source("test");
+        let id = source.channel(gauge("a")).expect("declared");
+        assert_eq!(hub.view().seq(), 0);
+        assert_eq!(source.publish(one(id, at(10), 1.0)), 1);
+        assert_eq!(source.publish(one(id, at(11), 2.0)), 2);
+        let view = hub.view();
+        assert_eq!((view.seq(), view.oldest()), (2, 1));
+        assert_eq!(view.channels()[0].value, Value::Number(2.0));
+    }
+
+    #[test]
+    fn a_reading_that_comes_late_does_not_hide_a_newer_one() {
+        let hub = Hub::new(HubSettings::default());
+        let source = hub.source("test");
+        let id = source.channel(gauge("a")).expect("declared");
+        let now = hub.clock().boot();
+        source.publish(one(id, now + Duration::from_secs(5), 2.0));
+        source.publish(one(id, now + Duration::from_secs(3), 1.0));
+        assert_eq!(hub.view().channels()[0].value, Value::Number(2.0));
+    }
+
+    #[test]
+    fn a_channel_belongs_to_the_source_that_named_it_first() {
+        let hub = Hub::new(HubSettings::default());
+        let first = hub.source("first");
+        let id = first.channel(gauge("a")).expect("declared");
+        let error = hub.source("second").channel(gauge("a")).expect_err("taken");
+        assert_eq!(error.to_string(), "channel a belongs to source first; choose another name");
+        assert_eq!(first.channel(gauge("a").unit("V")).expect("described anew"), id);
+        assert_eq!(hub.view().channels()[0].channel.unit.as_deref(), Some("V"));
+    }
+
+    #[test]
+    fn the_table_of_channels_is_bounded() {
+        let hub = Hub::new(HubSettings { max_channels: 1, ..HubSettings::default() });
+        let source = hub.source("test");
+        source.channel(gauge("a")).expect("declared");
+        assert!(matches!(source.channel(gauge("b")), Err(Error::TooManyChannels(1))));
+    }
+
+    #[test]
+    fn statuses_change_the_version_once_and_keep_the_last_good_value() {
+        let hub = Hub::new(HubSettings::default());
+        let source = hub.source("test");
+        let limit = Duration::from_secs(3);
+        let id = source.channel(gauge("a").stale_after(limit)).expect("declared");
+        let now = hub.clock().boot();
+        source.publish(one(id, now, 1.0));
+        let version = hub.view().version();
+        hub.expire(now + Duration::from_secs(3));
+        assert_eq!(hub.view().version(), version, "not late yet");
+        hub.expire(now + Duration::from_secs(4));
+        hub.expire(now + Duration::from_secs(5));
+        let view = hub.view();
+        assert_eq!(view.version(), version + 1);
+        assert_eq!(
+            (&view.channels()[0].status, &view.channels()[0].value),
+            (&Status::Stale, &Value::Number(1.0))
+        );
+        drop(view);
+        source.publish(one(id, now + Duration::from_secs(6), 2.0));
+        assert_eq!(hub.view().channels()[0].status, Status::Ok);
+        drop(source);
+        assert_eq!(hub.view().channels()[0].status, Status::Gone);
+    }
+
+    #[test]
+    fn the_bell_rings_unlocked_after_each_change() {
+        let hub = Hub::new(HubSettings::default());
+        let rings = Arc::new(AtomicUsize::new(0));
+        let (seen, inside) = (rings.clone(), hub.clone());
+        hub.on_change(move || {
+            // Would deadlock if the hub were still locked.
+            let _ = inside.view().seq();
+            seen.fetch_add(1, Ordering::Relaxed);
+        });
+        let source = hub.source("test");
+        let id = source.channel(gauge("a")).expect("declared");
+        source.publish(one(id, at(1), 1.0));
+        source.fail(id, "broken");
+        source.fail(id, "broken");
+        assert_eq!(rings.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn a_batch_that_is_too_large_is_split_by_channels() {
+        let hub = Hub::new(HubSettings::default());
+        let source = hub.source("test");
+        let mut batch = Batch::at(at(1));
+        for number in 0..100 {
+            let id = source.channel(gauge(&format!("text/{number}"))).expect("declared");
+            batch.set(id, "x".repeat(1024).as_str());
+        }
+        let last = source.publish(batch);
+        assert!(last > 1, "100 KiB went out as one batch");
+        assert!(hub.view().channels().iter().all(|entry| !entry.value.is_null()));
+    }
+}

@@ -1,0 +1,25 @@
+//! The data: channels, their values, and the hub through which all readings go.
+//!
+//! ```text
+//!  Source ──publish(Batch)──▶ Hub ─┬─ latest value of every channel
+//!                                  ├─ ring of the last batches, with a seq each
+//!                                  └─ descriptions, with a version
+//! ```
+//!
+//! Nothing here knows a socket or an encoding: a reader takes a [`View`] and
+//! hands in what turns a batch into bytes.
+
+mod batch;
+mod channel;
+mod hub;
+mod ring;
+mod time;
+mod value;
+
+pub use self::{
+    batch::Batch,
+    channel::{Channel, ChannelId, ChannelName, Kind, Levels, MAX_LEVELS, MAX_NAME, Status},
+    hub::{ChannelState, Hub, HubSettings, Source, View},
+    time::{BootTime, Clock, SystemClock},
+    value::{MAX_TEXT, Value},
+};

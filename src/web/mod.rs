@@ -1,0 +1,65 @@
+//! The page, embedded in the binary: `build.rs` lists what `make page`
+//! bundled. Its source is the TypeScript package in this folder.
+
+use crate::net::{Request, Response};
+
+/// One file of the page.
+struct File {
+    path: &'static str,
+    media_type: &'static str,
+    /// Its entity tag, quotes included.
+    tag: &'static str,
+    plain: &'static [u8],
+    gzip: &'static [u8],
+}
+
+#[cfg(feature = "page")]
+static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
+#[cfg(not(feature = "page"))]
+static FILES: &[File] = &[];
+
+/// The answer to a GET of one of the page's files, or `None` when there is no
+/// such file.
+pub(crate) fn respond(request: &Request) -> Option<Response> {
+    let Some(file) = FILES.iter().find(|file| file.path == request.path()) else {
+        return (request.path() == "/").then(without_page);
+    };
+    let response = if request.header_list("if-none-match").any(|tag| same_tag(tag, file.tag)) {
+        Response::not_modified()
+    } else if accepts_gzip(request) {
+        Response::new(200, file.media_type, file.gzip).header("Content-Encoding", "gzip")
+    } else {
+        Response::new(200, file.media_type, file.plain)
+    };
+    // The page is asked for anew, and answered with 304, as long as the binary is the same.
+    Some(
+        response
+            .header("ETag", file.tag)
+            .header("Cache-Control", "no-cache")
+            .header("Vary", "Accept-Encoding")
+            .header("Referrer-Policy", "no-referrer"),
+    )
+}
+
+fn without_page() -> Response {
+    let sentence = "This boardcast was built without its page. \
+                    The readings are at /api/latest and, live, at /ws (WebSocket).";
+    Response::text(200, sentence)
+}
+
+/// RFC 9110 section 13.1.2: weak comparison.
+fn same_tag(offered: &str, tag: &str) -> bool {
+    offered == "*" || offered.trim_start_matches("W/") == tag
+}
+
+/// RFC 9110 section 12.5.3: named and not given the weight 0.
+fn accepts_gzip(request: &Request) -> bool {
+    request.header_list("accept-encoding").any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let refused = parts.any(|part| {
+            part.strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0_f32))
+        });
+        matches!(name, "gzip" | "x-gzip" | "*") && !refused
+    })
+}

@@ -1,0 +1,499 @@
+//! The JSON messages, as `docs/protocol.md` specifies them.
+//!
+//! ```text
+//! {"type":"hello","version":1,"device":"pi-kitchen","epoch":"9f…","seq":1041,"time":1763796000.12,…}
+//! {"type":"data","seq":1041,"t":1763796001.118,"snapshot":true,"values":{"cpu/usage":12.5}}
+//! {"type":"data","seq":1042,"t":1763796002.118,"values":{"cpu/usage":13.1}}
+//! {"type":"data","seq":1043,"t":1763796003.1,"dt":[0,0.001],"values":{"imu/ax":[0.01,0.02]}}
+//! {"type":"channels","channels":[…]}
+//! {"type":"gap","from":1044,"to":1190}
+//! ```
+
+use std::io::Write;
+
+use serde::{
+    Deserialize, Serialize, Serializer,
+    ser::{SerializeMap, SerializeSeq},
+};
+
+use crate::telemetry::{Batch, BootTime, ChannelState, Status, Value};
+
+/// A part of a list of channels or values is not made larger than this, so
+/// that a board with very many channels sends short frames.
+pub const PART_BYTES: usize = 16 * 1024;
+
+/// What `hello` says beside the channels.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Hello<'a> {
+    /// The version of the protocol: 1.
+    pub version: u32,
+    /// The device's name.
+    pub device: &'a str,
+    /// New at each start.
+    pub epoch: &'a str,
+    /// The newest batch; the snapshot that follows has this number.
+    pub seq: u64,
+    /// Wall clock, in seconds since 1970.
+    pub time: f64,
+    /// Whether the wall clock is known to be right.
+    pub synced: bool,
+    /// After how many seconds without anything a `heartbeat` comes.
+    pub heartbeat: u64,
+    /// Whether this client may publish.
+    pub may_publish: bool,
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Number(number) => serialize_number(*number, serializer),
+            Self::Bool(on) => serializer.serialize_bool(*on),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Null => serializer.serialize_unit(),
+        }
+    }
+}
+
+/// A whole number is written without ".0": shorter, and the same to JSON.
+fn serialize_number<S: Serializer>(number: f64, serializer: S) -> Result<S::Ok, S::Error> {
+    const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
+    if number.fract() == 0.0 && number.abs() <= EXACT {
+        serializer.serialize_i64(number as i64)
+    } else {
+        serializer.serialize_f64(number)
+    }
+}
+
+/// A channel's description on the wire.
+struct Description<'a>(&'a ChannelState);
+
+impl Serialize for Description<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ChannelState { id, channel, source, status, .. } = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &id.get())?;
+        map.serialize_entry("name", channel.name.as_str())?;
+        map.serialize_entry("kind", channel.kind.as_str())?;
+        if let Some(unit) = &channel.unit {
+            map.serialize_entry("unit", unit)?;
+        }
+        if let Some(label) = &channel.label {
+            map.serialize_entry("label", label)?;
+        }
+        if let Some(min) = channel.min {
+            map.serialize_entry("min", &Value::from(min))?;
+        }
+        if let Some(max) = channel.max {
+            map.serialize_entry("max", &Value::from(max))?;
+        }
+        if let Some(time) = channel.stale_after {
+            map.serialize_entry("stale_after", &Value::from(time.as_secs_f64()))?;
+        }
+        map.serialize_entry("source", &**source)?;
+        map.serialize_entry("status", status.as_str())?;
+        if let Status::Error(reason) = status {
+            map.serialize_entry("reason", &**reason)?;
+        }
+        map.end()
+    }
+}
+
+/// Lists of descriptions, each list of at most [`PART_BYTES`] or one channel.
+struct Parts<'a> {
+    parts: Vec<Vec<&'a ChannelState>>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(channels: impl Iterator<Item = &'a ChannelState>) -> Self {
+        let mut parts = vec![Vec::new()];
+        let mut bytes = 0;
+        for channel in channels {
+            let size = to_vec(&Description(channel)).len() + 1;
+            if bytes + size > PART_BYTES && bytes > 0 {
+                parts.push(Vec::new());
+                bytes = 0;
+            }
+            bytes += size;
+            if let Some(part) = parts.last_mut() {
+                part.push(channel);
+            }
+        }
+        Self { parts }
+    }
+}
+
+struct List<'a>(&'a [&'a ChannelState]);
+
+impl Serialize for List<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        for channel in self.0 {
+            list.serialize_element(&Description(channel))?;
+        }
+        list.end()
+    }
+}
+
+/// `hello` with the first channels; the rest follow as `channels` messages.
+pub fn hello(hello: &Hello<'_>, channels: &[ChannelState]) -> Vec<String> {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        r#type: &'static str,
+        #[serde(flatten)]
+        hello: &'a Hello<'a>,
+        channels: List<'a>,
+    }
+    let parts = Parts::of(channels.iter()).parts;
+    let first = parts.first().map_or(&[][..], |part| part);
+    let message = Message { r#type: "hello", hello, channels: List(first) };
+    let rest = parts.iter().skip(1).map(|part| channels_message(part));
+    std::iter::once(text(to_vec(&message))).chain(rest).collect()
+}
+
+/// The `channels` messages for what changed after `version`.
+pub fn channels_since(channels: &[ChannelState], version: u64) -> Vec<String> {
+    let changed = channels.iter().filter(|channel| channel.version > version);
+    let parts = Parts::of(changed).parts;
+    parts.iter().filter(|part| !part.is_empty()).map(|part| channels_message(part)).collect()
+}
+
+fn channels_message(part: &[&ChannelState]) -> String {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        r#type: &'static str,
+        channels: List<'a>,
+    }
+    text(to_vec(&Message { r#type: "channels", channels: List(part) }))
+}
+
+/// The body of `/api/channels`.
+pub fn channel_list(device: &str, epoch: &str, channels: &[ChannelState]) -> String {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        device: &'a str,
+        epoch: &'a str,
+        channels: List<'a>,
+    }
+    let all: Vec<_> = channels.iter().collect();
+    text(to_vec(&Message { device, epoch, channels: List(&all) }))
+}
+
+/// One batch. `start` is the wall time of its first row.
+pub fn data(seq: u64, start: f64, batch: &Batch, channels: &[ChannelState]) -> String {
+    struct Values<'a>(&'a Batch, &'a [ChannelState]);
+    impl Serialize for Values<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(Some(self.0.len()))?;
+            for (id, values) in self.0.columns() {
+                let Some(state) = self.1.get(id.get() as usize) else { continue };
+                let name = state.channel.name.as_str();
+                match values {
+                    [value] => map.serialize_entry(name, value)?,
+                    values => map.serialize_entry(name, values)?,
+                }
+            }
+            map.end()
+        }
+    }
+    #[derive(Serialize)]
+    struct Message<'a> {
+        r#type: &'static str,
+        seq: u64,
+        t: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dt: Option<Vec<Value>>,
+        values: Values<'a>,
+    }
+    let dt = (batch.rows() > 1)
+        .then(|| batch.offsets().map(|offset| Value::from(offset.as_secs_f64())).collect());
+    let t = millis(start);
+    text(to_vec(&Message { r#type: "data", seq, t, dt, values: Values(batch, channels) }))
+}
+
+/// The latest value of every channel that has one, as `data` messages with
+/// `snapshot` and the same `seq`; at least one, even when there is no value.
+pub fn snapshot(
+    seq: u64,
+    channels: &[ChannelState],
+    wall_of: impl Fn(BootTime) -> f64,
+) -> Vec<String> {
+    let newest = channels.iter().filter(|state| !state.value.is_null()).map(|state| state.at).max();
+    let t = millis(wall_of(newest.unwrap_or_default()));
+    let begin = |part: &mut Vec<u8>| {
+        // Writing to memory cannot fail, here and below.
+        let _ = write!(part, r#"{{"type":"data","seq":{seq},"t":{t},"snapshot":true,"values":{{"#);
+        part.len()
+    };
+    let mut parts = Vec::new();
+    let mut part = Vec::new();
+    let mut empty = begin(&mut part);
+    for state in channels.iter().filter(|state| !state.value.is_null()) {
+        let entry = (to_vec(state.channel.name.as_str()), to_vec(&state.value));
+        if part.len() > empty && part.len() + entry.0.len() + entry.1.len() > PART_BYTES {
+            part.extend_from_slice(b"}}");
+            parts.push(text(std::mem::take(&mut part)));
+            empty = begin(&mut part);
+        }
+        if part.len() > empty {
+            part.push(b',');
+        }
+        part.extend_from_slice(&entry.0);
+        part.push(b':');
+        part.extend_from_slice(&entry.1);
+    }
+    part.extend_from_slice(b"}}");
+    parts.push(text(part));
+    parts
+}
+
+/// The body of `/api/latest`: a snapshot in one piece.
+pub fn latest(seq: u64, channels: &[ChannelState], wall_of: impl Fn(BootTime) -> f64) -> String {
+    struct Values<'a>(&'a [ChannelState]);
+    impl Serialize for Values<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let with_value = self.0.iter().filter(|state| !state.value.is_null());
+            serializer.collect_map(with_value.map(|s| (s.channel.name.as_str(), &s.value)))
+        }
+    }
+    #[derive(Serialize)]
+    struct Message<'a> {
+        r#type: &'static str,
+        seq: u64,
+        t: f64,
+        snapshot: bool,
+        values: Values<'a>,
+    }
+    let newest = channels.iter().filter(|state| !state.value.is_null()).map(|state| state.at).max();
+    let t = millis(wall_of(newest.unwrap_or_default()));
+    text(to_vec(&Message { r#type: "data", seq, t, snapshot: true, values: Values(channels) }))
+}
+
+/// The batches `from` to `to` did not reach this client.
+pub fn gap(from: u64, to: u64) -> String {
+    format!(r#"{{"type":"gap","from":{from},"to":{to}}}"#)
+}
+
+/// Nothing else was sent for a while; `seq` is this client's cursor.
+pub fn heartbeat(seq: u64, time: f64) -> String {
+    format!(r#"{{"type":"heartbeat","seq":{seq},"time":{}}}"#, millis(time))
+}
+
+/// The answer to a client's `ping`.
+pub fn pong(id: Option<&serde_json::Value>, time: f64) -> String {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        r#type: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a serde_json::Value>,
+        time: f64,
+    }
+    text(to_vec(&Message { r#type: "pong", id, time: millis(time) }))
+}
+
+/// Something that a client asked cannot be done.
+pub fn error(code: &str, message: &str, id: Option<&serde_json::Value>) -> String {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        r#type: &'static str,
+        code: &'a str,
+        message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a serde_json::Value>,
+    }
+    text(to_vec(&Message { r#type: "error", code, message, id }))
+}
+
+/// What a client's message asks.
+#[derive(Debug, PartialEq)]
+pub enum Ask {
+    /// `{"type":"ping","id":7}`.
+    Ping {
+        /// Comes back in the answer.
+        id: Option<serde_json::Value>,
+    },
+    /// `{"type":"publish",…}`.
+    Publish {
+        /// Comes back in the answer.
+        id: Option<serde_json::Value>,
+    },
+    /// Something that this version does not know; the `error` to answer.
+    Unknown(String),
+}
+
+/// Understands one text message of a client.
+pub fn ask(text: &str) -> Ask {
+    #[derive(Deserialize)]
+    struct Message {
+        r#type: String,
+        #[serde(default)]
+        id: Option<serde_json::Value>,
+    }
+    // serde_json refuses nesting deeper than 128 by itself.
+    let message: Message = match serde_json::from_str(text) {
+        Ok(message) => message,
+        Err(why) => {
+            let sentence = format!("not a message: {why}; send an object with a type");
+            return Ask::Unknown(error("bad_message", &sentence, None));
+        }
+    };
+    // An id comes back as it is, so it may not be long.
+    let id = message.id.filter(|id| id.is_number() || id.as_str().is_some_and(|s| s.len() <= 64));
+    match message.r#type.as_str() {
+        "ping" => Ask::Ping { id },
+        "publish" => Ask::Publish { id },
+        other => {
+            let other: String = other.chars().take(40).collect();
+            let sentence = format!("this server knows no message of type {other:?}");
+            Ask::Unknown(error("unknown_type", &sentence, id.as_ref()))
+        }
+    }
+}
+
+/// Wall time to the millisecond: more digits say nothing and cost bytes.
+fn millis(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    // Our types have string keys and no failing Serialize: nothing to report.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn text(json: Vec<u8>) -> String {
+    // serde_json writes UTF-8; see to_vec.
+    String::from_utf8(json).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::telemetry::{Channel, Clock, Hub, HubSettings};
+
+    #[derive(Debug)]
+    struct Fixed;
+
+    impl Clock for Fixed {
+        fn boot(&self) -> BootTime {
+            BootTime::new(Duration::from_secs(100))
+        }
+        fn wall(&self) -> f64 {
+            1_763_796_000.0
+        }
+        fn synced(&self) -> bool {
+            true
+        }
+    }
+
+    fn hub() -> Hub {
+        Hub::with_clock(HubSettings::default(), Arc::new(Fixed))
+    }
+
+    fn at(millis: u64) -> BootTime {
+        BootTime::new(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn one_row_is_an_object_of_values() {
+        let hub = hub();
+        let source = hub.source("test");
+        let a = source.channel(Channel::gauge("cpu/usage").expect("valid")).expect("declared");
+        let b = source.channel(Channel::state("door").expect("valid")).expect("declared");
+        let mut batch = Batch::at(at(101_118));
+        batch.set(a, 48.31);
+        batch.set(b, "a \"b\"\n");
+        let json = data(1042, Fixed.wall_of(batch.start()), &batch, hub.view().channels());
+        assert_eq!(
+            json,
+            r#"{"type":"data","seq":1042,"t":1763796001.118,"values":{"cpu/usage":48.31,"door":"a \"b\"\n"}}"#
+        );
+    }
+
+    #[test]
+    fn many_rows_are_columns_and_what_is_missing_is_null() {
+        let hub = hub();
+        let source = hub.source("test");
+        let ax = source.channel(Channel::gauge("imu/ax").expect("valid")).expect("declared");
+        let steps = [1, 2].map(Duration::from_millis).to_vec();
+        let mut batch = Batch::rows_at(at(100_000), steps);
+        batch.column(ax, [0.01, f64::NAN, 2.0].map(Value::from));
+        let json = data(7, Fixed.wall_of(batch.start()), &batch, hub.view().channels());
+        assert_eq!(
+            json,
+            r#"{"type":"data","seq":7,"t":1763796000.0,"dt":[0,0.001,0.002],"values":{"imu/ax":[0.01,null,2]}}"#
+        );
+    }
+
+    #[test]
+    fn hello_describes_and_the_snapshot_has_the_latest() {
+        let hub = hub();
+        let source = hub.source("test");
+        let channel = Channel::gauge("cpu/usage").expect("valid").unit("%").range(0.0, 100.0);
+        let id = source.channel(channel).expect("declared");
+        let mut batch = Batch::at(at(100_500));
+        batch.set(id, 12.0);
+        let seq = source.publish(batch);
+        source.fail(id, "no such file");
+        let head = Hello {
+            version: 1,
+            device: "pi",
+            epoch: "9f",
+            seq,
+            time: 1_763_796_000.12,
+            synced: true,
+            heartbeat: 15,
+            may_publish: false,
+        };
+        let view = hub.view();
+        assert_eq!(
+            hello(&head, view.channels()),
+            [
+                r#"{"type":"hello","version":1,"device":"pi","epoch":"9f","seq":1,"time":1763796000.12,"synced":true,"heartbeat":15,"may_publish":false,"channels":[{"id":0,"name":"cpu/usage","kind":"gauge","unit":"%","min":0,"max":100,"source":"test","status":"error","reason":"no such file"}]}"#
+            ]
+        );
+        let expected =
+            r#"{"type":"data","seq":1,"t":1763796000.5,"snapshot":true,"values":{"cpu/usage":12}}"#;
+        assert_eq!(snapshot(seq, view.channels(), |at| Fixed.wall_of(at)), [expected]);
+        assert_eq!(latest(seq, view.channels(), |at| Fixed.wall_of(at)), expected);
+    }
+
+    #[test]
+    fn a_thousand_channels_come_in_short_parts_and_each_once() {
+        let hub = hub();
+        let source = hub.source("test");
+        let mut batch = Batch::at(at(100_000));
+        for number in 0..1000 {
+            let channel = Channel::gauge(&format!("group/{number}")).expect("valid");
+            let id = source.channel(channel.label("x".repeat(20))).expect("declared");
+            batch.set(id, f64::from(number));
+        }
+        source.publish(batch);
+        let view = hub.view();
+        let parts = channels_since(view.channels(), 0);
+        assert!(parts.len() > 5 && parts.iter().all(|part| part.len() < PART_BYTES + 64));
+        let count: usize = parts.iter().map(|part| part.matches("\"id\":").count()).sum();
+        assert_eq!(count, 1000);
+        assert!(channels_since(view.channels(), view.version()).is_empty());
+        let parts = snapshot(1, view.channels(), |at| Fixed.wall_of(at));
+        assert!(parts.iter().all(|part| part.len() < PART_BYTES + 64));
+        let names: usize = parts.iter().map(|part| part.matches("group/").count()).sum();
+        assert_eq!(names, 1000);
+        for part in &parts {
+            serde_json::from_str::<serde_json::Value>(part).expect("valid JSON");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_gets_an_error_with_the_id() {
+        assert_eq!(ask(r#"{"type":"ping","id":7}"#), Ask::Ping { id: Some(7.into()) });
+        let Ask::Unknown(answer) = ask(r#"{"type":"dance","id":"x"}"#) else { panic!("known") };
+        assert!(answer.contains(r#""code":"unknown_type""#) && answer.contains(r#""id":"x""#));
+        for bad in ["", "7", "[]", "{}", r#"{"type":7}"#, &"[".repeat(10_000)] {
+            let Ask::Unknown(answer) = ask(bad) else { panic!("{bad} was understood") };
+            assert!(answer.contains("bad_message"), "{answer}");
+        }
+        let long = format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(65));
+        assert_eq!(ask(&long), Ask::Ping { id: None });
+    }
+}
