@@ -113,9 +113,14 @@ impl Client {
         }
         let now = Instant::now();
         let sent = self.outlet.close(code, reason, now);
+        self.await_end(now);
+        self.settle(sent);
+    }
+
+    /// A Close was said, by whichever side: the rest may not take long.
+    pub(super) fn await_end(&self, now: Instant) {
         // A connection that lost its place is being ended already.
         let _ = self.slot.enter(Phase::Closing, Some(now + self.close_time));
-        self.settle(sent);
     }
 }
 

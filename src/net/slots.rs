@@ -291,6 +291,10 @@ impl Slot {
         let mut table = self.slots.lock();
         let streams = table.streams;
         let Some(place) = table.place(self) else { return Err(Refusal::Full) };
+        if phase == Phase::Closing && place.phase == Phase::Closing {
+            // Whoever said the last word first has set the deadline.
+            return Ok(());
+        }
         if phase == Phase::Stream && streams >= self.slots.0.streams {
             return Err(Refusal::Full);
         }

@@ -119,6 +119,7 @@ impl Stream<'_> {
     fn closed_by_peer(&mut self, frame: Option<CloseFrame>) -> CloseEvent {
         // Sends tungstenite's reply; the outlet swallows it if ours went first.
         let _ = self.socket.flush();
+        self.client.await_end(Instant::now());
         let (code, reason) = match frame {
             Some(frame) => (CloseCode(frame.code.into()), frame.reason.to_string()),
             None => (CloseCode::NO_STATUS, String::new()),

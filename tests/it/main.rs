@@ -1,0 +1,13 @@
+//! Integration tests: real bytes over real sockets, on free ports.
+//!
+//! `fixture` starts servers (in this process, with bounds that a test can wait
+//! for, or the real binary) and plays clients that behave and that do not.
+
+mod binary;
+mod fixture;
+mod http;
+mod misbehaviour;
+mod slow;
+mod stop;
+mod stream;
+mod websocket;

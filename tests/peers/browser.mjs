@@ -1,0 +1,103 @@
+// Headless Chromium, the distribution's own, and everything that a page in it says, asks for and complains about.
+//
+//   CHROMIUM   the browser; Debian's when unset.
+
+import { chromium } from 'playwright-core';
+import { Arrivals, DEADLINE_MS } from './waiting.mjs';
+
+/** Playwright adds a fresh user data folder, and removes it. */
+export function launch() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+    args: [
+      '--headless',
+      '--no-sandbox', // It refuses to run as root with one, and CI often is root.
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      // Whatever else it may want from outside: nothing has an address but the loopback.
+      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+    ],
+  });
+}
+
+export const DESKTOP = { width: 1280, height: 900 };
+export const PHONE = { width: 390, height: 844 };
+
+/** A tab of its own, and what happened in it. */
+export class Tab {
+  /** Every line of the console: `{type, text}`. */
+  console = new Arrivals();
+  /** Exceptions that no script caught. */
+  errors = [];
+  /** The address of every request and every WebSocket. */
+  requests = [];
+  /** The close code of every WebSocket that has ended. */
+  closeCodes = new Arrivals();
+
+  static async open(t, browser, viewport = DESKTOP) {
+    const context = await browser.newContext({ viewport });
+    t.after(() => context.close());
+    const tab = new Tab();
+    context.on('request', (request) => tab.requests.push(request.url()));
+    tab.page = await context.newPage();
+    tab.page.setDefaultTimeout(DEADLINE_MS);
+    tab.page.on('websocket', (socket) => tab.requests.push(socket.url()));
+    tab.page.on('console', (line) => tab.console.push({ type: line.type(), text: line.text() }));
+    tab.page.on('pageerror', (error) => tab.errors.push(error.message));
+    await tab.page.exposeFunction('tellCloseCode', (code) => tab.closeCodes.push(code));
+    await tab.page.addInitScript(listenToCloseCodes);
+    return tab;
+  }
+
+  /** Waits until the board's page has a live connection and shows these channels. */
+  async live(...channels) {
+    await this.page.waitForSelector('body[data-state="live"]');
+    for (const channel of channels) await this.page.waitForFunction(rawValueOf, channel);
+  }
+
+  /** Waits until the page shows other values of these channels than it does now. */
+  async changes(...channels) {
+    for (const channel of channels) {
+      const before = await this.page.evaluate(rawValueOf, channel);
+      // An idle machine's readings rest for seconds: this costs memory and time.
+      const held = Buffer.alloc(64 << 20, 1);
+      await this.page.waitForFunction(
+        ([channel, before]) => {
+          const raw = document.querySelector(`[data-channel="${channel}"] [data-value]`)?.dataset.raw;
+          return raw && raw !== before;
+        },
+        [channel, before],
+      );
+      held.fill(0);
+    }
+  }
+
+  /** Lines of the console that report something wrong. */
+  complaints() {
+    return this.console.all.filter(({ type }) => type === 'error' || type === 'warning');
+  }
+
+  /** Requests that left this host. */
+  strangers(host) {
+    return this.requests.filter((address) => new URL(address).host !== host);
+  }
+}
+
+// These two run in the page.
+
+function rawValueOf(channel) {
+  return document.querySelector(`[data-channel="${channel}"] [data-value]`)?.dataset.raw;
+}
+
+function listenToCloseCodes() {
+  window.WebSocket = class extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      this.addEventListener('close', (event) => window.tellCloseCode(event.code));
+    }
+  };
+}

@@ -1,0 +1,102 @@
+// The HTTP side, seen by curl.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { Board } from './program.mjs';
+import { DEADLINE_MS } from './waiting.mjs';
+
+/** One request: `{status, headers, body}`; curl itself checks framing and compression. */
+async function curl(...args) {
+  const own = ['-q', '--silent', '--show-error', '--include', '--noproxy', '*', '--max-time', String(DEADLINE_MS / 1000)];
+  const { stdout } = await promisify(execFile)('curl', [...own, ...args], { encoding: 'buffer', maxBuffer: 1 << 24 });
+  const end = stdout.indexOf('\r\n\r\n');
+  const [first, ...lines] = stdout.subarray(0, end).toString().split('\r\n');
+  const headers = Object.fromEntries(lines.map((line) => [line.split(':')[0].toLowerCase(), line.replace(/^[^:]*: */, '')]));
+  return { status: Number(first.split(' ')[1]), headers, body: stdout.subarray(end + 4) };
+}
+
+const isSentence = (body) => /^\S+( \S+){4,}\n$/.test(body.toString());
+
+describe('curl', () => {
+  const ends = [];
+  let board;
+  before(async () => {
+    board = await Board.start({ after: (end) => ends.push(end) });
+  });
+  after(() => Promise.all(ends.map((end) => end())));
+
+  test('gets the same page with and without compression, and every file that it names', async () => {
+    const plain = await curl(`${board.origin}/`);
+    assert.equal(plain.status, 200);
+    assert.equal(plain.headers['content-type'], 'text/html; charset=utf-8');
+    assert.equal(plain.headers['content-encoding'], undefined);
+    const names = [...plain.body.toString().matchAll(/(?:src|href)="([\w.-]+\.(?:js|css|svg))"/g)].map(([, name]) => name);
+    assert.ok(names.includes('app.js') && names.includes('app.css'), `it names ${names}`);
+    for (const name of ['', ...new Set(names)]) {
+      const address = `${board.origin}/${name}`;
+      const [plain, gzip] = await Promise.all([curl(address), curl('--compressed', address)]);
+      assert.equal(plain.status, 200, name);
+      assert.equal(gzip.headers['content-encoding'], 'gzip', name);
+      assert.equal(gzip.headers.vary, 'Accept-Encoding', name);
+      assert.ok(Number(gzip.headers['content-length']) < plain.body.length, `${name} is smaller on the way`);
+      assert.deepEqual(gzip.body, plain.body, name);
+    }
+  });
+
+  test('that has the page already is told so by its entity tag', async () => {
+    const { headers } = await curl(`${board.origin}/`);
+    const again = await curl('--header', `If-None-Match: ${headers.etag}`, `${board.origin}/`);
+    assert.equal(again.status, 304);
+    assert.equal(again.headers.etag, headers.etag);
+    assert.equal(again.body.length, 0);
+    const other = await curl('--header', 'If-None-Match: "another"', `${board.origin}/`);
+    assert.equal(other.status, 200);
+  });
+
+  test('gets the same head for HEAD as for GET, and no body', async () => {
+    for (const path of ['/', '/app.js', '/nothing']) {
+      const get = await curl(board.origin + path);
+      const head = await curl('--head', board.origin + path);
+      assert.equal(head.status, get.status, path);
+      assert.deepEqual(head.headers, get.headers, path);
+      assert.equal(head.body.length, 0, path);
+    }
+  });
+
+  test('is told in a sentence that there is nothing, that nothing can be changed, or that this is the stream', async () => {
+    const nothing = await curl(`${board.origin}/nothing`);
+    assert.equal(nothing.status, 404);
+    assert.ok(isSentence(nothing.body), nothing.body.toString());
+    for (const [method, path] of [['POST', '/'], ['DELETE', '/api/latest'], ['PUT', '/metrics']]) {
+      const { status, headers, body } = await curl('--request', method, '--data', 'x', board.origin + path);
+      assert.equal(status, 405, `${method} ${path}`);
+      assert.equal(headers.allow, 'GET, HEAD');
+      assert.ok(isSentence(body), body.toString());
+    }
+    const stream = await curl(`${board.origin}/ws`);
+    assert.equal(stream.status, 426);
+    assert.equal(stream.headers.upgrade, 'websocket');
+    assert.ok(isSentence(stream.body), stream.body.toString());
+  });
+
+  test('reads channels, latest values, metrics and health', async () => {
+    const get = async (path) => (await curl(board.origin + path)).body.toString();
+    const { channels } = JSON.parse(await get('/api/channels'));
+    assert.equal(channels.find(({ name }) => name === 'mem/used').unit, 'B');
+    const latest = JSON.parse(await get('/api/latest'));
+    assert.equal(latest.type, 'data');
+    assert.equal(typeof latest.values['mem/used'], 'number');
+    assert.match(await get('/metrics'), /^boardcast_connections \d+$/m);
+    assert.equal(JSON.parse(await get('/healthz')).status, 'ok');
+  });
+
+  test('can ask several times over one connection', async () => {
+    const own = ['-q', '--silent', '--noproxy', '*', '--write-out', '%{http_code} %{num_connects}\n', '--output', '/dev/null'];
+    const urls = ['/', '/app.js', '/nothing', '/api/latest'].flatMap((path) => [board.origin + path]);
+    const outputs = urls.slice(1).flatMap(() => ['--output', '/dev/null']);
+    const { stdout } = await promisify(execFile)('curl', [...own, ...outputs, ...urls]);
+    assert.equal(stdout, '200 1\n200 0\n404 0\n200 0\n');
+  });
+});

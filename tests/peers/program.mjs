@@ -1,0 +1,108 @@
+// The programs under test, as processes of their own. Whatever a test leaves behind ends with it.
+//
+//   BOARDCAST     the program; target/debug/boardcast when unset. Its examples are beside it.
+//   TEST_RUNNER   what to run it with, such as `qemu-arm -L /usr/arm-linux-gnueabihf`.
+
+import { spawn } from 'node:child_process';
+import { dirname, join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { Arrivals, within } from './waiting.mjs';
+
+export const here = dirname(fileURLToPath(import.meta.url));
+const boardcast = resolve(process.env.BOARDCAST || join(here, '../../target/debug/boardcast'));
+const runner = (process.env.TEST_RUNNER ?? '').split(/\s+/).filter(Boolean);
+
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
+
+/** One process, its lines, and its end. */
+export class Program {
+  stdout = new Arrivals();
+  stderr = new Arrivals();
+  #child;
+
+  /** Ends with the test `t` at the latest. */
+  constructor(t, command) {
+    const [file, ...args] = command;
+    // The environment's RUST_LOG would change what the program says.
+    const env = { ...process.env, RUST_LOG: undefined };
+    const child = spawn(file, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = child;
+    running.add(child);
+    for (const name of ['stdout', 'stderr']) {
+      createInterface({ input: child[name] }).on('line', (line) => this[name].push(line));
+    }
+    child.on('error', (error) => this.stderr.push(`${file}: ${error.message}`));
+    /** Once all its output was read: `{code, signal}`. */
+    this.exited = new Promise((resolve) => {
+      child.on('close', (code, signal) => {
+        running.delete(child);
+        this.stdout.end();
+        this.stderr.end();
+        resolve({ code, signal });
+      });
+    });
+    t.after(() => this.stop());
+  }
+
+  signal(name) {
+    this.#child.kill(name);
+  }
+
+  /** At once and without a word, as when the power fails. */
+  async stop() {
+    this.signal('SIGKILL');
+    return within(this.exited, 'end of a killed process');
+  }
+
+  /** The next line of `stream` that matches `pattern`, matched. */
+  async line(stream, pattern) {
+    try {
+      return pattern.exec(await stream.find((line) => pattern.test(line), `line like ${pattern}`));
+    } catch (error) {
+      error.message += `\nThe program said:\n${[...this.stdout.all, ...this.stderr.all].join('\n')}`;
+      throw error;
+    }
+  }
+}
+
+/** A Boardcast that listens on a free port of the loopback. */
+export class Board extends Program {
+  static async start(t, ...args) {
+    const board = Board.#at(t, '127.0.0.1:0', args);
+    await board.#greeted();
+    return board;
+  }
+
+  #args;
+
+  static #at(t, address, args) {
+    const board = new Board(t, [...runner, boardcast, '--listen', address, ...args]);
+    board.#args = args;
+    return board;
+  }
+
+  async #greeted() {
+    [, this.origin] = await this.line(this.stdout, /^ +page +(http:\S+)\/$/);
+    [, this.stream] = await this.line(this.stdout, /^ +stream +(ws:\S+)$/);
+    await this.line(this.stdout, /^ +channels +[1-9]/);
+    this.address = new URL(this.origin).host;
+  }
+
+  /** The same board after a power cut: same address, new process. */
+  async again(t) {
+    await this.stop();
+    const board = Board.#at(t, this.address, this.#args);
+    await board.#greeted();
+    return board;
+  }
+}
+
+/** The article's server, `examples/welcome.rs`. */
+export async function startWelcome(t) {
+  const welcome = new Program(t, [...runner, join(dirname(boardcast), 'examples/welcome'), '127.0.0.1:0']);
+  const [, address] = await welcome.line(welcome.stderr, /Listening on (\S+)/);
+  return Object.assign(welcome, { address });
+}

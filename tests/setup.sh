@@ -1,0 +1,78 @@
+#!/bin/sh
+# Installs what is missing on Debian and its kin, and says what it installs.
+#
+#   setup.sh node   what building the page needs
+#   setup.sh all    what the tests need, too: a browser, curl, clients in Node and Python
+#
+# When everything is there it does nothing, quickly.
+set -eu
+cd "$(dirname "$0")"
+
+say() { echo "setup: $*"; }
+fail() { say "$*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null; }
+
+has_node() { has npm && node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null; }
+has_chromium() { has "${CHROMIUM:-/usr/bin/chromium}"; }
+has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+has_curl() { has curl; }
+
+missing=""
+need() { # need CHECK PACKAGE...
+    check=$1
+    shift
+    "$check" || missing="$missing $*"
+}
+
+install_missing() {
+    [ -n "$missing" ] || return 0
+    by_hand="apt-get install$missing"
+    has apt-get || fail "missing; install them, then try again:$missing"
+    if [ "$(id -u)" = 0 ]; then
+        apt="env DEBIAN_FRONTEND=noninteractive apt-get"
+    elif has sudo; then
+        apt="sudo env DEBIAN_FRONTEND=noninteractive apt-get"
+    else
+        fail "missing; as root, run: $by_hand"
+    fi
+    say "installing with apt-get:$missing"
+    # One broken source of many (it ends with 100) need not matter.
+    $apt update || say "apt-get update ended with $?; going on"
+    # Words, not one argument.
+    # shellcheck disable=SC2086
+    $apt install --yes --no-install-recommends $missing || fail "could not install; as root, run: $by_hand"
+}
+
+install_node_clients() {
+    cmp -s peers/package-lock.json peers/node_modules/.installed && return 0
+    say "installing Node's clients in tests/peers/node_modules"
+    (cd peers && npm ci --no-fund --no-audit)
+    cp peers/package-lock.json peers/node_modules/.installed
+}
+
+install_python_clients() {
+    cmp -s peers/requirements.txt .venv/.installed && .venv/bin/python -c '' 2>/dev/null && return 0
+    say "installing Python's clients in tests/.venv"
+    python3 -m venv --clear .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement peers/requirements.txt
+    cp peers/requirements.txt .venv/.installed
+}
+
+case "${1-}" in
+node | all) ;;
+*) fail "usage: setup.sh node | all" ;;
+esac
+
+has cargo || fail "Rust is missing: https://rustup.rs"
+need has_node nodejs npm
+if [ "$1" = all ]; then
+    need has_chromium chromium
+    need has_venv python3 python3-venv
+    need has_curl curl
+fi
+install_missing
+has_node || fail "$(command -v node) is $(node --version), and at least 18 is needed"
+if [ "$1" = all ]; then
+    install_node_clients
+    install_python_clients
+fi
