@@ -25,7 +25,7 @@ use crate::{
         Response, Stats, Upgrade, text_frame,
     },
     sources::Running,
-    telemetry::{Hub, View},
+    telemetry::{Hub, Status, View},
     web,
     wire::{
         json::{self, Ask, Hello},
@@ -37,8 +37,6 @@ use crate::{
 const JSON: &str = "boardcast.v1.json";
 /// A `heartbeat` comes when nothing else was sent for so long.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// `/healthz` says 503 when no batch came for so long.
-const UNWELL: Duration = Duration::from_secs(60);
 
 /// The telemetry application.
 pub struct App {
@@ -88,8 +86,7 @@ impl App {
     fn stream(&self, request: &Request) -> Answer {
         if !request.wants_websocket() {
             let sentence = "this is the stream: connect to it with a WebSocket (ws://…/ws)";
-            let response = Response::text(426, sentence).header("Upgrade", "websocket");
-            return Answer::Response(response);
+            return Answer::Response(Response::upgrade_required(sentence));
         }
         if request.query().is_some() {
             let sentence = "/ws takes no query: subscriptions are not built yet";
@@ -126,7 +123,8 @@ impl App {
         let view = self.hub.view();
         let newest = view.channels().iter().map(|state| state.at).max().unwrap_or_default();
         let age = self.hub.clock().boot().since(newest);
-        let well = view.seq() > 0 && age < UNWELL;
+        // Each channel knows after how long it is stale.
+        let well = view.seq() > 0 && view.channels().iter().any(|s| s.status == Status::Ok);
         let status = if well { "ok" } else { "no readings" };
         let body = serde_json::json!({
             "status": status,
@@ -442,5 +440,132 @@ impl Cursor for Viewer {
 
     fn due(&self) -> Option<Instant> {
         Some(self.sent_at + HEARTBEAT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Batch, Channel, HubSettings, Source};
+
+    fn hub(ring_bytes: usize) -> (Hub, Source) {
+        let hub = Hub::new(HubSettings { ring_bytes, ..HubSettings::default() });
+        let source = hub.source("test");
+        source.channel(Channel::gauge("count").expect("valid")).expect("declared");
+        (hub, source)
+    }
+
+    fn publish(hub: &Hub, source: &Source) -> u64 {
+        let id = hub.view().channels()[0].id;
+        let mut batch = Batch::at(hub.clock().boot());
+        batch.set(id, 1.0);
+        source.publish(batch)
+    }
+
+    fn fill(viewer: &mut Viewer, now: Instant) -> Vec<Bytes> {
+        let mut frames = Frames::default();
+        viewer.fill(now, &mut frames);
+        frames.as_slice().to_vec()
+    }
+
+    /// Takes everything that there is; the texts.
+    fn take_all(viewer: &mut Viewer, now: Instant) -> Vec<String> {
+        let mut texts = Vec::new();
+        loop {
+            let frames = fill(viewer, now);
+            if frames.is_empty() {
+                return texts;
+            }
+            viewer.consume(frames.len(), now);
+            texts.extend(frames.iter().map(|frame| String::from_utf8_lossy(frame).into_owned()));
+        }
+    }
+
+    #[test]
+    fn viewers_at_the_same_place_get_the_same_bytes() {
+        let (hub, source) = hub(1 << 20);
+        let shared = Arc::<Shared>::default();
+        let now = Instant::now();
+        let mut viewers = [(); 2].map(|()| Viewer::new(hub.clone(), shared.clone()));
+        publish(&hub, &source);
+        let snapshots: Vec<_> = viewers.iter_mut().map(|v| fill(v, now).pop()).collect();
+        assert_eq!(
+            snapshots[0].as_ref().map(|f| f.as_ptr()),
+            snapshots[1].as_ref().map(|f| f.as_ptr())
+        );
+        for viewer in &mut viewers {
+            take_all(viewer, now);
+        }
+        publish(&hub, &source);
+        let batches: Vec<_> = viewers.iter_mut().map(|v| fill(v, now)).collect();
+        assert_eq!((batches[0].len(), batches[1].len()), (1, 1));
+        assert_eq!(batches[0][0].as_ptr(), batches[1][0].as_ptr(), "encoded twice");
+    }
+
+    #[test]
+    fn what_was_not_taken_is_offered_again() {
+        let (hub, source) = hub(1 << 20);
+        let mut viewer = Viewer::new(hub.clone(), Arc::default());
+        let now = Instant::now();
+        let first = fill(&mut viewer, now);
+        assert_eq!(first.len(), 2, "hello and snapshot");
+        viewer.consume(1, now);
+        assert_eq!(fill(&mut viewer, now), first[1..]);
+        viewer.consume(1, now);
+        for _ in 0..5 {
+            publish(&hub, &source);
+        }
+        assert_eq!(fill(&mut viewer, now).len(), 5);
+        viewer.consume(2, now);
+        let rest = take_all(&mut viewer, now);
+        assert_eq!(rest.len(), 3);
+        assert!(rest[0].contains(r#""seq":3"#), "{rest:?}");
+    }
+
+    #[test]
+    fn an_overtaken_viewer_gets_one_gap_and_the_snapshot_that_it_names() {
+        let (hub, source) = hub(10_000);
+        let mut viewer = Viewer::new(hub.clone(), Arc::default());
+        let now = Instant::now();
+        take_all(&mut viewer, now);
+        let mut last = 0;
+        for _ in 0..1000 {
+            last = publish(&hub, &source);
+        }
+        let texts = take_all(&mut viewer, now);
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert!(texts[0].contains(&format!(r#"{{"type":"gap","from":1,"to":{last}}}"#)));
+        assert!(texts[1].contains(&format!(r#""seq":{last},"#)) && texts[1].contains("snapshot"));
+        assert_eq!(viewer.shared.gaps.get(), 1);
+    }
+
+    #[test]
+    fn a_heartbeat_comes_after_silence_only_and_names_the_cursor() {
+        let (hub, source) = hub(1 << 20);
+        let mut viewer = Viewer::new(hub.clone(), Arc::default());
+        let start = Instant::now();
+        take_all(&mut viewer, start);
+        let seq = publish(&hub, &source);
+        let later = start + Duration::from_secs(10);
+        assert_eq!(take_all(&mut viewer, later).len(), 1);
+        assert_eq!(take_all(&mut viewer, start + HEARTBEAT), [""; 0], "a batch came meanwhile");
+        assert_eq!(viewer.due(), Some(later + HEARTBEAT));
+        let beat = take_all(&mut viewer, later + HEARTBEAT);
+        assert_eq!(beat.len(), 1);
+        assert!(beat[0].contains(&format!(r#"{{"type":"heartbeat","seq":{seq},"#)), "{beat:?}");
+    }
+
+    #[test]
+    fn a_status_that_changes_is_described_before_the_next_batch() {
+        let (hub, source) = hub(1 << 20);
+        let mut viewer = Viewer::new(hub.clone(), Arc::default());
+        let now = Instant::now();
+        take_all(&mut viewer, now);
+        let id = hub.view().channels()[0].id;
+        source.fail(id, "broken");
+        publish(&hub, &source);
+        let texts = take_all(&mut viewer, now);
+        assert!(texts[0].contains(r#"{"type":"channels","#), "{texts:?}");
+        assert!(texts[1].contains(r#"{"type":"data","#), "{texts:?}");
     }
 }

@@ -172,7 +172,7 @@ impl Acceptor {
         let stats = &self.engine.stats;
         if let Some(sentence) = self.engine.gate.refuse_peer(peer.ip(), now) {
             stats.refused_forbidden.increment();
-            log::info!("{peer}: refused, {sentence}");
+            log::debug!("{peer}: refused, {sentence}");
             return self.refuse(stream, &Response::text(403, sentence), now);
         }
         // mio's streams are non-blocking; a connection thread blocks.
@@ -196,12 +196,12 @@ impl Acceptor {
             }
             Err(Refusal::Full) => {
                 stats.refused_full.increment();
-                log::info!("{peer}: refused, all connections are taken");
+                log::debug!("{peer}: refused, all connections are taken");
                 self.refuse_socket(socket, &full(), now);
             }
             Err(Refusal::PerAddress) => {
                 stats.refused_address.increment();
-                log::info!("{peer}: refused, too many connections from its address");
+                log::debug!("{peer}: refused, too many connections from its address");
                 let sentence = "too many connections from your address; \
                                 close some, or raise --max-per-address";
                 self.refuse_socket(socket, &Response::text(429, sentence), now);
@@ -237,8 +237,8 @@ impl Acceptor {
                 // Without a spare, it cannot stay to be read empty.
                 self.refused.clear();
             }
-            self.pause.spare = File::open("/dev/null").ok();
         }
+        self.pause.spare = open_spare();
     }
 
     /// Listeners first, then what feeds the streams, then the streams.
@@ -290,15 +290,20 @@ pub(super) struct Pause {
     length: Duration,
     /// A descriptor to let go of when there is no other.
     spare: Option<File>,
+    /// When it was last said, at most once a minute.
+    logged: Option<Instant>,
 }
 
 impl Pause {
     pub(super) fn new() -> Self {
-        Self { until: None, length: FIRST_PAUSE, spare: File::open("/dev/null").ok() }
+        let spare = open_spare();
+        Self { until: None, length: FIRST_PAUSE, spare, logged: None }
     }
 
     fn begin(&mut self, now: Instant, error: &io::Error) {
-        if self.length == FIRST_PAUSE {
+        let quiet = self.logged.is_some_and(|at| now.duration_since(at) < Duration::from_secs(60));
+        if !quiet {
+            self.logged = Some(now);
             log::warn!("cannot accept: {error}; trying again every now and then");
         }
         self.until = Some(now + self.length);
@@ -315,7 +320,14 @@ impl Pause {
 
     fn reset(&mut self) {
         self.length = FIRST_PAUSE;
+        if self.spare.is_none() {
+            self.spare = open_spare();
+        }
     }
+}
+
+fn open_spare() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 /// Peers that were refused and are read empty before they are closed.

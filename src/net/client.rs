@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::{
@@ -46,6 +47,8 @@ pub(super) struct Client {
     pub(super) attended: AtomicBool,
     /// Its thread is through with it.
     pub(super) gone: AtomicBool,
+    /// Its thread waits for what it has to say; a handler at work hears nothing.
+    pub(super) reading: AtomicBool,
     /// A ping of ours is unanswered.
     pub(super) ping_sent: AtomicBool,
     /// When something was last heard of it, in tenths of a second since `start`.
@@ -63,6 +66,8 @@ pub(super) struct NewClient {
     pub(super) peer: SocketAddr,
     pub(super) protocol: Option<String>,
     pub(super) worker: WorkerHandle,
+    /// The 101 answer, which goes out first.
+    pub(super) head: Bytes,
     /// Replies wait for the feed's first frame.
     pub(super) held: bool,
     pub(super) control_bytes: usize,
@@ -72,7 +77,7 @@ pub(super) struct NewClient {
 impl Client {
     pub(super) fn new(new: NewClient) -> Self {
         Self {
-            outlet: Outlet::new(new.socket.clone(), new.held, new.control_bytes),
+            outlet: Outlet::new(new.socket.clone(), new.head, new.held, new.control_bytes),
             socket: new.socket,
             peer: new.peer,
             protocol: new.protocol,
@@ -80,6 +85,7 @@ impl Client {
             key: AtomicUsize::new(NO_KEY),
             attended: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            reading: AtomicBool::new(false),
             ping_sent: AtomicBool::new(false),
             heard: AtomicU32::new(0),
             start: Instant::now(),
@@ -172,11 +178,11 @@ impl Connection {
     }
 
     /// As [`send`](Self::send), but never waits: what the kernel does not take
-    /// at once waits for room behind what the feed sends, up to 16 KiB.
+    /// at once waits for room. While something waits, up to 16 KiB more may.
     ///
     /// # Errors
     /// [`Error::Closed`] when the connection is not open, or when more than
-    /// that waits already: then it is broken off.
+    /// that would wait: then it is broken off.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<()> {
         let client = self.client.upgrade().ok_or(Error::Closed)?;
         let frame = message_frame(&message.into());
@@ -216,7 +222,7 @@ impl Connection {
     }
 }
 
-fn message_frame(message: &Message) -> bytes::Bytes {
+fn message_frame(message: &Message) -> Bytes {
     match message {
         Message::Text(text) => feed::frame(OpCode::Data(Data::Text), text.as_bytes()),
         Message::Binary(bytes) => feed::frame(OpCode::Data(Data::Binary), bytes),

@@ -9,10 +9,11 @@ use std::{
     io,
     net::{Shutdown, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Release},
     time::Instant,
 };
 
+use bytes::Bytes;
 use tungstenite::{
     Error as WsError, error::ProtocolError, handshake::server::create_response_with_body,
 };
@@ -191,10 +192,9 @@ impl Conversation<'_> {
     }
 
     fn with_cross_origin(&self, request: &Request, response: Response) -> Response {
+        let response = response.header("Vary", "Origin");
         match self.engine.gate.cross_origin(request) {
-            Some(origin) => {
-                response.header("Access-Control-Allow-Origin", origin).header("Vary", "Origin")
-            }
+            Some(origin) => response.header("Access-Control-Allow-Origin", origin),
             None => response,
         }
     }
@@ -231,10 +231,6 @@ impl Conversation<'_> {
         let Upgrade { protocol, cursor, open } = upgrade;
         let limits = &engine.limits;
         socket.prepare_stream(limits.send_buffer, limits.not_sent);
-        // An empty send buffer takes a head of 200 bytes without waiting.
-        if socket.send_all(head.as_bytes(), b"").is_err() {
-            return;
-        }
         engine.stats.streams.increment();
         let worker = engine.pool.least_busy();
         let client = Arc::new(Client::new(NewClient {
@@ -243,11 +239,14 @@ impl Conversation<'_> {
             peer,
             protocol,
             worker: worker.clone(),
+            head: Bytes::copy_from_slice(head.as_bytes()),
             held: cursor.is_some(),
             control_bytes: limits.control_bytes,
             close_time: limits.close_time,
         }));
         let leave = Leave(client.clone());
+        // The peer may have left answers unread: its head waits like a frame does.
+        client.outlet.drain(Instant::now());
         worker.join(client.clone(), cursor);
         log::debug!("{peer}: a WebSocket");
         let mut handler = open(&Connection::new(&client), request);
@@ -302,7 +301,7 @@ fn refuse_handshake(error: WsError) -> Response {
     match error {
         WsError::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
             // RFC 6455 section 4.2.2.
-            Response::text(426, "this server speaks WebSocket version 13 (RFC 6455)")
+            Response::upgrade_required("this server speaks WebSocket version 13 (RFC 6455)")
                 .header("Sec-WebSocket-Version", "13")
         }
         error => Response::text(400, format!("this is no WebSocket handshake: {error}")),
@@ -319,7 +318,7 @@ impl Drop for Leave {
             client.close(CloseCode::INTERNAL_ERROR, "a fault of the server");
         }
         client.outlet.abort();
-        client.gone.store(true, Relaxed);
+        client.gone.store(true, Release);
         client.worker.attend(client);
     }
 }

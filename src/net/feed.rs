@@ -71,7 +71,7 @@ impl Frames {
         self.list.len()
     }
 
-    pub(super) fn as_slice(&self) -> &[Bytes] {
+    pub(crate) fn as_slice(&self) -> &[Bytes] {
         &self.list
     }
 

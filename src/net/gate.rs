@@ -242,8 +242,14 @@ impl Gate {
 
     /// What to answer to a request whose page may not ask, or `None`.
     pub(super) fn refuse_request(&self, request: &Request) -> Option<Response> {
-        let origin = request.header("origin")?;
-        if self.origins.allow(origin, request.header("host")) {
+        // None sent: no browser. Two, or one that is no text: no browser either,
+        // but someone who would like to pass for one.
+        let fine = match (request.header_count("origin"), request.header("origin")) {
+            (0, _) => true,
+            (1, Some(origin)) => self.origins.allow(origin, request.header("host")),
+            _ => self.origins == Origins::Any,
+        };
+        if fine {
             return None;
         }
         let sentence = "a page of another host may not read this board; \

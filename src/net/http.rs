@@ -53,12 +53,13 @@ impl Request {
         let old = raw.version == Some(0);
         *request.version_mut() = if old { Version::HTTP_10 } else { Version::HTTP_11 };
         *request.headers_mut() = header_map(raw.headers).ok_or_else(|| bad(()))?;
-        let hosts = request.headers().get_all("host").iter().count();
+        let request = Self { inner: request, peer };
+        let hosts = request.header_count("host");
         if hosts > 1 || (hosts == 0 && !old) {
             // RFC 9112 section 3.2.
             return refuse(400, "a request has exactly one Host header");
         }
-        Ok(Parsed::Whole(Box::new(Self { inner: request, peer }), length))
+        Ok(Parsed::Whole(Box::new(request), length))
     }
 
     /// The method: `GET`, `HEAD`, …
@@ -84,6 +85,11 @@ impl Request {
     /// The first value of a header, when it is visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.inner.headers().get(name)?.to_str().ok()
+    }
+
+    /// How often a header is there.
+    pub(super) fn header_count(&self, name: &str) -> usize {
+        self.inner.headers().get_all(name).iter().count()
     }
 
     /// All values of a list header, one after the other
@@ -156,6 +162,11 @@ impl Response {
         let mut sentence = sentence.into();
         sentence.push('\n');
         Self::new(status, "text/plain; charset=utf-8", sentence)
+    }
+
+    /// 426: this path speaks WebSocket (RFC 9110 sections 7.8 and 15.5.22).
+    pub fn upgrade_required(sentence: impl Into<String>) -> Self {
+        Self::text(426, sentence).header("Upgrade", "websocket").header("Connection", "Upgrade")
     }
 
     /// An answer without a body: 304.

@@ -62,6 +62,7 @@ struct State {
     /// The unsent rest of a frame.
     tail: Bytes,
     pong: Bytes,
+    ping: Bytes,
     replies: VecDeque<Bytes>,
     reply_bytes: usize,
     close: Bytes,
@@ -77,10 +78,11 @@ struct State {
 }
 
 impl Outlet {
-    /// An outlet onto `socket`. With `held`, replies wait for the first
-    /// [`push`](Self::push).
-    pub(super) fn new(socket: Arc<Socket>, held: bool, control_bytes: usize) -> Self {
-        let state = Mutex::new(State { held, ..State::default() });
+    /// An outlet onto `socket`, whose first bytes are `head`. With `held`,
+    /// replies wait for the first [`push`](Self::push) or the
+    /// [`release`](Self::release).
+    pub(super) fn new(socket: Arc<Socket>, head: Bytes, held: bool, control_bytes: usize) -> Self {
+        let state = Mutex::new(State { tail: head, held, ..State::default() });
         Self { socket, state, room: Condvar::new(), control_bytes }
     }
 
@@ -91,13 +93,12 @@ impl Outlet {
     /// Sends what waits, then as much of `frames` as the kernel takes.
     pub(super) fn push(&self, frames: &[Bytes], now: Instant) -> Pushed {
         let mut state = self.lock();
-        // A held outlet waits for these very frames, so its replies stay behind them.
-        if !std::mem::take(&mut state.held) || state.closing {
-            let sent = self.drain_locked(&mut state, now);
-            if sent != Sent::All {
-                return Pushed { taken: 0, bytes: 0, sent };
-            }
+        let sent = self.drain_locked(&mut state, now);
+        if sent != Sent::All {
+            return Pushed { taken: 0, bytes: 0, sent };
         }
+        // A held outlet waits for these very frames: its replies stay behind them.
+        state.held = false;
         let (taken, bytes) = self.send_frames(&mut state, frames, now);
         let short = taken < frames.len() || !state.tail.is_empty();
         let sent =
@@ -133,12 +134,19 @@ impl Outlet {
         (taken, sent)
     }
 
-    /// Takes one frame that the feed does not know: a pong, a reply, a Close.
-    /// It goes out at once when nothing waits.
+    /// The feed has nothing to say yet: replies need not wait for it.
+    pub(super) fn release(&self, now: Instant) -> Sent {
+        let mut state = self.lock();
+        state.held = false;
+        self.drain_locked(&mut state, now)
+    }
+
+    /// Takes one frame that the feed does not know: a pong, a ping, a reply, a
+    /// Close. It goes out at once when nothing waits.
     ///
     /// # Errors
-    /// [`Error::Closed`] when more than the bound waits already: the
-    /// connection is broken off, because leaving a reply out would be a lie.
+    /// [`Error::Closed`] when more replies than the bound would wait: the
+    /// connection is broken off, because leaving one out would be a lie.
     pub(super) fn control(&self, frame: Bytes, now: Instant) -> Result<Sent> {
         let mut state = self.lock();
         if state.closing || state.broken {
@@ -152,6 +160,10 @@ impl Outlet {
             }
             // Only the newest pong is of use (RFC 6455 section 5.5.3).
             Some(OpCode::Control(Control::Pong)) => state.pong = frame,
+            Some(OpCode::Control(Control::Ping)) => state.ping = frame,
+            _ if !state.held && self.drain_locked(&mut state, now) == Sent::All => {
+                return Ok(self.send_one(&mut state, &frame, now));
+            }
             _ if state.reply_bytes + frame.len() > self.control_bytes => {
                 let error = io::Error::other("too many replies wait");
                 self.break_down(&mut state, &error);
@@ -178,15 +190,22 @@ impl Outlet {
             }
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let now = Instant::now();
-        let (taken, _) = self.send_frames(&mut state, std::slice::from_ref(frame), now);
+        match self.send_one(&mut state, frame, Instant::now()) {
+            Sent::Closed => Err(Error::Closed),
+            sent => Ok(sent),
+        }
+    }
+
+    /// Sends a frame while nothing waits; its rest becomes the tail.
+    fn send_one(&self, state: &mut State, frame: &Bytes, now: Instant) -> Sent {
+        let (taken, _) = self.send_frames(state, std::slice::from_ref(frame), now);
         if state.broken {
-            return Err(Error::Closed);
+            return Sent::Closed;
         }
         if taken == 0 {
             state.tail = frame.clone();
         }
-        Ok(if state.tail.is_empty() { Sent::All } else { Sent::Blocked })
+        if state.tail.is_empty() { Sent::All } else { Sent::Blocked }
     }
 
     /// Ends the sending direction with a Close behind what waits. The first
@@ -275,14 +294,11 @@ impl State {
         if !self.tail.is_empty() {
             return Some(&self.tail);
         }
-        if self.held && !self.closing {
-            return None;
-        }
-        [&self.pong]
-            .into_iter()
-            .chain(self.replies.front())
-            .chain([&self.close])
-            .find(|piece| !piece.is_empty())
+        let held = self.held && !self.closing;
+        let replies = self.replies.front().filter(|_| !held);
+        let close = Some(&self.close).filter(|_| !held);
+        let pieces = [Some(&self.pong), Some(&self.ping), replies, close];
+        pieces.into_iter().flatten().find(|piece| !piece.is_empty())
     }
 
     /// `sent` bytes of [`next`](Self::next) are gone; what it left of a frame
@@ -295,6 +311,8 @@ impl State {
             &mut self.tail
         } else if !self.pong.is_empty() {
             &mut self.pong
+        } else if !self.ping.is_empty() {
+            &mut self.ping
         } else if let Some(reply) = self.replies.front_mut() {
             self.reply_bytes -= reply.len();
             reply
@@ -319,6 +337,7 @@ impl State {
     }
 
     fn waiting(&self) -> usize {
-        self.tail.len() + self.pong.len() + self.reply_bytes + self.close.len()
+        let Self { tail, pong, ping, close, .. } = self;
+        tail.len() + pong.len() + ping.len() + self.reply_bytes + close.len()
     }
 }

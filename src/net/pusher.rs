@@ -16,7 +16,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -95,7 +98,9 @@ impl WorkerHandle {
 
     /// Asks the worker to look at a client: it is gone, or something waits.
     pub(super) fn attend(&self, client: &Arc<Client>) {
-        if !client.attended.swap(true, Relaxed) {
+        // Read-modify-write on both sides: with a plain store the worker could
+        // miss what the client did just before asking.
+        if !client.attended.swap(true, AcqRel) {
             self.inbox().attend.push(client.clone());
             self.0.wake();
         }
@@ -153,7 +158,7 @@ impl Pool {
         let workers: Vec<_> = self.workers.iter().map(|worker| worker.0.clone()).collect();
         Bell::new(move || {
             for worker in &workers {
-                if !worker.rung.swap(true, Relaxed) {
+                if !worker.rung.swap(true, AcqRel) {
                     worker.wake();
                 }
             }
@@ -197,6 +202,8 @@ struct Member {
     cursor: Option<Box<dyn Cursor>>,
     generation: usize,
     registered: bool,
+    /// Its replies no longer wait for the feed's first frame.
+    released: bool,
     /// Its socket takes nothing at the moment; its event will say when.
     blocked: bool,
     ping_at: Instant,
@@ -258,7 +265,7 @@ impl Worker {
     /// One turn: the inbox, then what became writable, then news for all, then
     /// what is due.
     fn turn(&mut self, events: &Events, now: Instant) {
-        let rung = self.shared.rung.swap(false, Relaxed);
+        let rung = self.shared.rung.swap(false, AcqRel);
         self.read_inbox(now);
         for event in events.iter().filter(|event| event.token() != WAKE) {
             self.writable(event.token().0, now);
@@ -281,10 +288,10 @@ impl Worker {
             self.admit(client, cursor, now);
         }
         for client in inbox.attend {
-            client.attended.store(false, Relaxed);
+            client.attended.swap(false, AcqRel);
             let key = client.key.load(Relaxed);
             let Some(index) = self.find(key) else { continue };
-            if client.gone.load(Relaxed) {
+            if client.gone.load(Acquire) {
                 self.dismiss(index);
             } else {
                 self.drain(index, now);
@@ -304,16 +311,25 @@ impl Worker {
         client.hear(now);
         let ping_at = now + self.limits.ping_every;
         let generation = self.generation;
-        let member =
-            Member { client, cursor, generation, registered: false, blocked: false, ping_at };
+        let member = Member {
+            client,
+            cursor,
+            generation,
+            registered: false,
+            released: false,
+            blocked: false,
+            ping_at,
+        };
         self.members[index] = Some(member);
         self.shared.clients.fetch_add(1, Relaxed);
         self.sweep_at = self.sweep_at.min(ping_at);
         if self.closing_all {
             self.close_member(index, now);
         } else {
-            self.serve(index, now);
+            self.drain(index, now);
         }
+        let due = self.members[index].as_ref().and_then(|member| member.cursor.as_ref()?.due());
+        self.sweep_at = self.sweep_at.min(due.unwrap_or(ping_at));
     }
 
     /// The index behind a key, when that client is still there.
@@ -338,6 +354,9 @@ impl Worker {
         let Some(index) = self.find(key) else { return };
         if let Some(member) = &mut self.members[index] {
             member.blocked = false;
+            // A full socket that has room again: its peer took something, so
+            // it lives, although it may be too far behind to see our pings.
+            member.client.hear(now);
         }
         self.drain(index, now);
     }
@@ -371,6 +390,9 @@ impl Worker {
             self.frames.clear();
             cursor.fill(now, &mut self.frames);
             if self.frames.is_empty() {
+                if !std::mem::replace(&mut member.released, true) {
+                    last = member.client.outlet.release(now);
+                }
                 break;
             }
             if round == ROUNDS {
@@ -467,7 +489,10 @@ impl Member {
     /// Looks at one client's deadlines; returns the next.
     fn check(&mut self, now: Instant, limits: &Limits, stats: &Stats) -> Instant {
         let stuck_at = self.client.outlet.blocked_since().map(|since| since + limits.stuck);
-        let silent_at = self.client.heard_at() + limits.silence;
+        // A handler at work does not listen; its peer is not to blame.
+        let reading = self.client.reading.load(Relaxed);
+        let heard_at = if reading { self.client.heard_at() } else { now };
+        let silent_at = heard_at + limits.silence;
         if stuck_at.is_some_and(|at| at <= now) {
             let peer = self.client.peer;
             log::info!("{peer}: ended with 1013, it took nothing for {:?}", limits.stuck);

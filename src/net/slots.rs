@@ -171,9 +171,9 @@ impl Slots {
         Ok(Slot { slots: self.clone(), index, generation })
     }
 
-    /// Acts on the deadlines that have passed; returns the next one. A head
-    /// that is late gets its reading side shut, so that its thread can still
-    /// answer 408; everything else is ended.
+    /// Acts on the deadlines that have passed; returns the next one. A head or
+    /// a message that is late gets its reading side shut, so that its thread
+    /// can still answer; everything else is ended.
     pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
         let mut table = self.lock();
         let mut next: Option<Instant> = None;
@@ -185,8 +185,9 @@ impl Slots {
             }
             place.deadline = None;
             place.expired = true;
-            let head = place.phase == Phase::Head;
-            place.socket.shutdown(if head { Shutdown::Read } else { Shutdown::Both });
+            // Its thread still has something to say: 408, or a Close with 1008.
+            let speaks = matches!(place.phase, Phase::Head | Phase::Stream);
+            place.socket.shutdown(if speaks { Shutdown::Read } else { Shutdown::Both });
         }
         // Not more often than this, however the deadlines are strewn.
         let next = next.map(|next| next.max(now + Duration::from_millis(50)));
@@ -270,6 +271,11 @@ impl Table {
         }
     }
 
+    /// Whether the accept loop sleeps for too long for this deadline.
+    fn is_earlier(&self, deadline: Option<Instant>) -> bool {
+        deadline.is_some_and(|deadline| self.alarm.is_none_or(|alarm| deadline < alarm))
+    }
+
     fn count(&mut self, phase: Phase, change: isize) {
         let counter = match phase {
             Phase::Head => &mut self.heads,
@@ -303,17 +309,28 @@ impl Slot {
         place.since = Instant::now();
         table.count(before, -1);
         table.count(phase, 1);
-        let earlier = match (deadline, table.alarm) {
-            (Some(deadline), Some(alarm)) => deadline < alarm,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
+        let earlier = table.is_earlier(deadline);
         let resume = before == Phase::Head && phase != Phase::Head && table.paused;
         drop(table);
         if earlier || resume {
             (self.slots.0.wake)();
         }
         Ok(())
+    }
+
+    /// Sets until when the message that is under way must be whole.
+    pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
+        let mut table = self.slots.lock();
+        let Some(place) = table.place(self) else { return };
+        if place.phase != Phase::Stream {
+            return;
+        }
+        place.deadline = deadline;
+        let earlier = table.is_earlier(deadline);
+        drop(table);
+        if earlier {
+            (self.slots.0.wake)();
+        }
     }
 
     /// Whether this connection waits for a next request.

@@ -62,7 +62,7 @@ pub(super) fn run(
     handler.on_open(&stream.connection);
     let event = stream.read_until_closed(handler);
     handler.on_close(&stream.connection, &event);
-    stream.socket.get_mut().linger(Limits::LINGER_BYTES);
+    stream.socket.get_mut().linger(event.was_clean);
 }
 
 struct Stream<'a> {
@@ -188,16 +188,26 @@ impl Inlet {
         self.turn_left = TURN_BYTES;
     }
 
+    /// Follows what was read; the accept loop gets to know until when a message
+    /// that is under way must be whole.
     fn note(&mut self, bytes: &[u8], now: Instant) {
-        self.scanner.scan(bytes);
-        self.since = if self.scanner.finished() { None } else { self.since.or(Some(now)) };
+        let ended = self.scanner.scan(bytes);
+        let before = self.since;
+        let goes_on = before.filter(|_| !ended);
+        self.since = (!self.scanner.finished()).then(|| goes_on.unwrap_or(now));
+        if self.since != before {
+            self.client.slot.set_deadline(self.since.map(|since| since + self.message_time));
+        }
     }
 
     /// Reads on until the peer's end, so that no reset overtakes our last
-    /// words; the accept loop ends it in time.
-    fn linger(&mut self, mut bytes: usize) {
+    /// words; the accept loop ends it in time. When both Closes have crossed,
+    /// there is nothing to wait for, and the server closes first
+    /// (RFC 6455 section 7.1.1).
+    fn linger(&mut self, clean: bool) {
+        let mut bytes = Limits::LINGER_BYTES;
         let mut buffer = [0; 1024];
-        while self.client.outlet.close_left() && bytes > 0 {
+        while bytes > 0 && !(clean && self.client.outlet.close_left()) {
             match self.client.socket.receive(&mut buffer) {
                 Ok(0) | Err(_) => break,
                 Ok(length) => bytes = bytes.saturating_sub(length),
@@ -217,7 +227,14 @@ impl Read for Inlet {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let most = buffer.len().min(self.turn_left);
-        let length = self.client.socket.receive(&mut buffer[..most])?;
+        self.client.hear(Instant::now());
+        self.client.reading.store(true, Relaxed);
+        let received = self.client.socket.receive(&mut buffer[..most]);
+        self.client.reading.store(false, Relaxed);
+        let length = received?;
+        if length == 0 && self.since.is_some() && self.client.slot.expired() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let now = Instant::now();
         self.turn_left -= length;
         self.client.hear(now);
@@ -253,12 +270,15 @@ struct Scanner {
 }
 
 impl Scanner {
-    fn scan(&mut self, mut bytes: &[u8]) {
+    /// Whether a message ended within these bytes.
+    fn scan(&mut self, mut bytes: &[u8]) -> bool {
+        let mut ended = false;
         while let Some((&first, rest)) = bytes.split_first() {
             if self.payload_left > 0 {
                 let skip = self.payload_left.min(bytes.len() as u64);
                 self.payload_left -= skip;
                 bytes = &bytes[skip as usize..];
+                ended |= self.finished();
                 continue;
             }
             self.header[self.have] = first;
@@ -266,8 +286,10 @@ impl Scanner {
             bytes = rest;
             if self.have >= 2 && self.have == header_length(self.header[1]) {
                 self.begin_payload();
+                ended |= self.finished();
             }
         }
+        ended
     }
 
     fn begin_payload(&mut self) {
@@ -360,6 +382,19 @@ mod tests {
         assert!(!scanner.finished());
         scanner.scan(&longer[longer.len() - 1..]);
         assert!(scanner.finished());
+    }
+
+    #[test]
+    fn the_scanner_tells_when_one_message_ends_and_the_next_begins() {
+        let mut scanner = Scanner::default();
+        let message = [0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
+        assert!(!scanner.scan(&message[..3]));
+        for _ in 0..3 {
+            assert!(scanner.scan(&[&message[3..], &message[..3]].concat()));
+            assert!(!scanner.finished());
+        }
+        let empty = [0x81, 0x80, 0, 0, 0, 0];
+        assert!(Scanner::default().scan(&empty));
     }
 
     #[test]

@@ -97,6 +97,18 @@ impl Batch {
             + self.values.iter().map(Value::heap).sum::<usize>()
     }
 
+    /// Drops the columns of channels that `keep` does not want.
+    pub(crate) fn retain(&mut self, keep: impl Fn(ChannelId) -> bool) {
+        if self.channels.iter().all(|&id| keep(id)) {
+            return;
+        }
+        let rows = self.rows();
+        let kept: Vec<bool> = self.channels.iter().map(|&id| keep(id)).collect();
+        let mut value = 0..;
+        self.values.retain(|_| value.next().is_some_and(|number: usize| kept[number / rows]));
+        self.channels.retain(|&id| keep(id));
+    }
+
     /// Halves a batch by its columns; `None` when there is only one.
     pub(crate) fn split(&mut self) -> Option<Self> {
         let half = self.channels.len() / 2;
@@ -123,6 +135,19 @@ mod tests {
         assert_eq!(columns[0], (ChannelId(4), &[1.0.into(), 2.0.into(), Value::Null][..]));
         assert_eq!(columns[1].1, [Value::Bool(true), Value::Bool(true), Value::Bool(true)]);
         assert_eq!(batch.end().since(batch.start()), step * 2);
+    }
+
+    #[test]
+    fn columns_can_be_dropped_with_all_their_rows() {
+        let mut batch = Batch::rows_at(BootTime::default(), vec![Duration::from_secs(1)]);
+        for id in 0..3 {
+            batch.column(ChannelId(id), [id, id + 10].map(|n| Value::from(f64::from(n))));
+        }
+        batch.retain(|id| id != ChannelId(1));
+        let columns: Vec<_> = batch.columns().collect();
+        assert_eq!(columns[0], (ChannelId(0), &[0.0.into(), 10.0.into()][..]));
+        assert_eq!(columns[1], (ChannelId(2), &[2.0.into(), 12.0.into()][..]));
+        assert_eq!(columns.len(), 2);
     }
 
     #[test]

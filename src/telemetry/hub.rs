@@ -255,14 +255,19 @@ impl Source {
     /// Columns of channels that belong to other sources are left out.
     ///
     /// Never waits for a reader, and never for the network.
-    pub fn publish(&self, batch: Batch) -> u64 {
+    pub fn publish(&self, mut batch: Batch) -> u64 {
         let mut state = self.hub.lock();
-        let mut rest = Some(batch);
-        while let Some(mut batch) = rest.take() {
-            if batch.size() > MAX_BATCH {
-                rest = batch.split();
+        let channels = &state.channels;
+        batch.retain(|id| {
+            channels.get(id.0 as usize).is_some_and(|entry| entry.source == self.name)
+        });
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            let half = if part.size() > MAX_BATCH { part.split() } else { None };
+            match half {
+                Some(half) => parts.extend([half, part]),
+                None => self.note(&mut state, part),
             }
-            self.note(&mut state, batch);
         }
         let seq = state.seq;
         drop(state);
@@ -440,6 +445,19 @@ mod tests {
     }
 
     #[test]
+    fn a_source_cannot_publish_for_another() {
+        let hub = Hub::new(HubSettings::default());
+        let (first, second) = (hub.source("first"), hub.source("second"));
+        let a = first.channel(gauge("a")).expect("declared");
+        let b = second.channel(gauge("b")).expect("declared");
+        let mut batch = one(a, at(1), 666.0);
+        batch.set(b, 1.0);
+        second.publish(batch);
+        let values: Vec<_> = hub.view().channels().iter().map(|s| s.value.clone()).collect();
+        assert_eq!(values, [Value::Null, Value::Number(1.0)]);
+    }
+
+    #[test]
     fn the_table_of_channels_is_bounded() {
         let hub = Hub::new(HubSettings { max_channels: 1, ..HubSettings::default() });
         let source = hub.source("test");
@@ -501,7 +519,20 @@ mod tests {
             batch.set(id, "x".repeat(1024).as_str());
         }
         let last = source.publish(batch);
-        assert!(last > 1, "100 KiB went out as one batch");
+        assert_eq!(last, 2, "100 KiB are two batches");
+        let mut huge = Batch::at(at(2));
+        for number in 0..100 {
+            for _ in 0..10 {
+                huge.set(ChannelId(number), "x".repeat(1024).as_str());
+            }
+        }
+        assert!(huge.size() > 1_000_000);
+        let before = hub.view().ring_use().1 as u64;
+        let parts = source.publish(huge) - last;
+        assert!(parts >= 16, "{parts} parts of {before}");
+        let sizes = (1..=last + parts)
+            .map(|seq| hub.view().encoded(seq, |_, batch| Bytes::from(vec![0; batch.size()])));
+        assert!(sizes.flatten().all(|bytes| bytes.len() <= MAX_BATCH));
         assert!(hub.view().channels().iter().all(|entry| !entry.value.is_null()));
     }
 }

@@ -80,7 +80,7 @@ where
     fn respond(&self, request: &Request) -> Answer {
         if !request.wants_websocket() {
             let sentence = "this server speaks WebSocket (RFC 6455); connect with ws://";
-            return Answer::Response(Response::text(426, sentence).header("Upgrade", "websocket"));
+            return Answer::Response(Response::upgrade_required(sentence));
         }
         let on_connection = self.on_connection.clone();
         Answer::Upgrade(Upgrade::new(move |connection, request| on_connection(connection, request)))

@@ -12,7 +12,8 @@
 use std::io::Write;
 
 use serde::{
-    Deserialize, Serialize, Serializer,
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
     ser::{SerializeMap, SerializeSeq},
 };
 
@@ -320,15 +321,64 @@ pub enum Ask {
     Unknown(String),
 }
 
+/// The longest text that is taken as an id, in bytes: it comes back as it is.
+const MAX_ID: usize = 64;
+
+/// A number or a short text. Everything else is skipped without being built:
+/// a tree of a stranger's depth has no place on a connection's small stack.
+#[derive(Default)]
+struct Id(Option<serde_json::Value>);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(IdVisitor)
+    }
+}
+
+struct IdVisitor;
+
+impl<'de> Visitor<'de> for IdVisitor {
+    type Value = Id;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an id")
+    }
+    fn visit_u64<E>(self, id: u64) -> Result<Id, E> {
+        Ok(Id(Some(id.into())))
+    }
+    fn visit_i64<E>(self, id: i64) -> Result<Id, E> {
+        Ok(Id(Some(id.into())))
+    }
+    fn visit_f64<E>(self, id: f64) -> Result<Id, E> {
+        Ok(Id(Some(id.into())))
+    }
+    fn visit_str<E>(self, id: &str) -> Result<Id, E> {
+        Ok(Id((id.len() <= MAX_ID).then(|| id.into())))
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Id, E> {
+        Ok(Id(None))
+    }
+    fn visit_unit<E>(self) -> Result<Id, E> {
+        Ok(Id(None))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Id, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Id(None))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Id, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Id(None))
+    }
+}
+
 /// Understands one text message of a client.
 pub fn ask(text: &str) -> Ask {
     #[derive(Deserialize)]
     struct Message {
         r#type: String,
         #[serde(default)]
-        id: Option<serde_json::Value>,
+        id: Id,
     }
-    // serde_json refuses nesting deeper than 128 by itself.
     let message: Message = match serde_json::from_str(text) {
         Ok(message) => message,
         Err(why) => {
@@ -336,8 +386,7 @@ pub fn ask(text: &str) -> Ask {
             return Ask::Unknown(error("bad_message", &sentence, None));
         }
     };
-    // An id comes back as it is, so it may not be long.
-    let id = message.id.filter(|id| id.is_number() || id.as_str().is_some_and(|s| s.len() <= 64));
+    let id = message.id.0;
     match message.r#type.as_str() {
         "ping" => Ask::Ping { id },
         "publish" => Ask::Publish { id },
@@ -494,6 +543,27 @@ mod tests {
             assert!(answer.contains("bad_message"), "{answer}");
         }
         let long = format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(65));
-        assert_eq!(ask(&long), Ask::Ping { id: None });
+        for odd in
+            [long.as_str(), r#"{"type":"ping","id":[1,{"a":2}]}"#, r#"{"type":"ping","id":null}"#]
+        {
+            assert_eq!(ask(odd), Ask::Ping { id: None });
+        }
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let deep = |open: &str, close: &str| {
+            let (open, close) = (open.repeat(8000), close.repeat(8000));
+            [
+                format!(r#"{{"type":"ping","id":{open}1{close}}}"#),
+                format!(r#"{{"x":{open}1{close},"type":"ping"}}"#),
+                format!(r#"{{"type":{open}1{close}}}"#),
+                format!("{open}1{close}"),
+            ]
+        };
+        let texts = [deep(r#"{"a":"#, "}"), deep("[", "]")].concat();
+        let small = std::thread::Builder::new().stack_size(64 * 1024);
+        let asking = small.spawn(move || texts.iter().for_each(|text| drop(ask(text))));
+        asking.expect("a thread").join().expect("no overflow");
     }
 }

@@ -213,7 +213,7 @@ pub(crate) fn tcp(address: SocketAddr) -> TcpStream {
 /// A raw connection after the handshake, with nothing read behind its head.
 pub(crate) fn raw_websocket(address: SocketAddr, path: &str) -> TcpStream {
     let mut stream = tcp(address);
-    send(&mut stream, &handshake(path));
+    send(&mut stream, handshake(path));
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -16,6 +16,7 @@ fn code_for(bytes: &[u8]) -> Option<u16> {
     let mut stream = raw_websocket(board.engine.address, "/ws");
     send(&mut stream, bytes);
     let code = raw_close_code(&mut stream);
+    drop(stream);
     wait_for("its place", || (board.engine.connections() == 0).then_some(()));
     assert_eq!(get(board.engine.address, "/api/latest").status, 200, "the server serves on");
     code
@@ -77,6 +78,30 @@ fn a_message_without_end_gets_1008() {
         assert_eq!(raw_close_code(&mut stream), Some(1008));
         drop(stream);
         endless.join().expect("joined");
+    }
+}
+
+#[test]
+fn a_message_that_stalls_gets_1008() {
+    let limits = Limits { message_time: Duration::from_millis(300), ..Limits::default() };
+    let board = Board::with(HubSettings::default(), limits);
+    let mut stream = raw_websocket(board.engine.address, "/ws");
+    send(&mut stream, &client_frame(0x81, b"half of this")[..9]);
+    assert_eq!(raw_close_code(&mut stream), Some(1008));
+}
+
+#[test]
+fn messages_that_overlap_on_the_wire_are_not_late() {
+    let limits = Limits { message_time: Duration::from_millis(400), ..Limits::default() };
+    let board = Board::with(HubSettings::default(), limits);
+    let mut client = board.client();
+    let message = client_frame(0x81, br#"{"type":"ping","id":1}"#);
+    let (start, end) = message.split_at(9);
+    send(client.socket.get_mut(), start);
+    for _ in 0..8 {
+        send(client.socket.get_mut(), [end, start].concat());
+        assert_eq!(client.next("pong")["id"], 1);
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

@@ -1,6 +1,9 @@
 //! Clients that do not keep up, and what they cost the others: nothing.
 
-use std::time::Duration;
+use std::{
+    io::{Read, Write},
+    time::{Duration, Instant},
+};
 
 use boardcast::{net::Limits, telemetry::HubSettings};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -139,4 +142,74 @@ fn a_client_that_answers_no_ping_is_ended_and_one_that_does_stays() {
     });
     wait_for("its place", || (board.engine.streams() == 1).then_some(()));
     drop(silent);
+}
+
+#[test]
+fn a_slow_reader_that_goes_on_reading_is_not_taken_for_dead() {
+    let limits = Limits {
+        ping_every: Duration::from_millis(300),
+        silence: Duration::from_millis(1500),
+        ..Limits::default()
+    };
+    let board = Board::with(small_ring(), limits);
+    let mut slow = narrow_client(&board);
+    // From here on it is behind all the time: it never sees a ping in time.
+    overtake(&board);
+    let mut healthy = board.client();
+    healthy.next("data");
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(4) {
+        for _ in 0..40 {
+            let seq = board.publish_text(1000);
+            assert_eq!(healthy.next("data")["seq"], seq);
+        }
+        slow.socket.get_mut().read_exact(&mut [0; 10_000]).expect("it is still served");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(board.engine.handle().stats().ended_silent.get(), 0);
+}
+
+#[test]
+fn a_client_that_is_behind_still_gets_its_close() {
+    let board = Board::with(small_ring(), Limits::default());
+    let close = client_frame(0x88, &1000_u16.to_be_bytes());
+    let no_text = client_frame(0x81, b"\xff");
+    for (sent, code) in [(close, 1000), (no_text, 1007)] {
+        let mut slow = raw_websocket(board.engine.address, "/ws");
+        setsockopt(&slow, sockopt::RcvBuf, &65_536).expect("set");
+        overtake(&board);
+        send(&mut slow, sent);
+        assert_eq!(raw_close_code(&mut slow), Some(code));
+    }
+}
+
+#[test]
+fn answers_that_are_never_read_do_not_hold_a_place_for_ever() {
+    let short = Duration::from_millis(400);
+    let limits = Limits {
+        stuck: short,
+        response_time: short,
+        close_time: short,
+        per_address: 64,
+        ..Limits::default()
+    };
+    let board = Board::with(HubSettings::default(), limits);
+    // As many answers as leave little or no room for the handshake's own.
+    let stuck: Vec<_> = (0..40)
+        .map(|number| {
+            let mut stuck = tcp(board.engine.address);
+            setsockopt(&stuck, sockopt::RcvBuf, &2048).expect("set");
+            let metrics = "GET /metrics HTTP/1.1\r\nHost: pi\r\n\r\n".repeat(10 + number);
+            stuck.set_nonblocking(true).expect("set");
+            let _ = stuck.write_all(metrics.as_bytes());
+            let _ = stuck.write_all(handshake("/ws").as_bytes());
+            stuck
+        })
+        .collect();
+    let accepted = board.engine.handle().stats();
+    wait_for("all places, while the peers stay", || {
+        board.publish_text(1000);
+        (accepted.accepted.get() == 40 && board.engine.connections() == 0).then_some(())
+    });
+    drop(stuck);
 }

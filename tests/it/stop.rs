@@ -24,7 +24,10 @@ fn everyone_gets_what_was_published_and_then_1001() {
     for client in &mut clients {
         client.next("data");
     }
-    let last = (0..50).map(|_| board.publish()).last().expect("published");
+    let mut last = 0;
+    for _ in 0..50 {
+        last = board.publish();
+    }
     let started = Instant::now();
     let ended = std::thread::spawn(move || board.engine.stop());
     for client in &mut clients {
@@ -96,6 +99,23 @@ fn the_death_of_a_push_worker_ends_the_server_with_one_clear_line() {
     assert!(matches!(error, Error::Fatal(_)));
     let line = error.to_string();
     assert!(line.contains("bc-push") && line.contains("panicked"), "{line}");
+}
+
+/// A feed that never has anything to say.
+struct Silent;
+
+impl Cursor for Silent {
+    fn fill(&mut self, _: Instant, _: &mut Frames) {}
+    fn consume(&mut self, _: usize, _: Instant) {}
+}
+
+#[test]
+fn a_feed_that_is_silent_does_not_hold_back_pongs() {
+    let planted = Arc::new(Planted(|| Box::new(Silent)));
+    let engine = Engine::start(planted, Gate::open(), Limits::default());
+    let mut client = Client::connect(engine.address, "/");
+    client.socket.send(tungstenite::Message::Ping("x".into())).expect("sent");
+    assert_eq!(client.socket.read().expect("a pong"), tungstenite::Message::Pong("x".into()));
 }
 
 /// A feed that always has one more frame.

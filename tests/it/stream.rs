@@ -50,7 +50,7 @@ fn many_clients_get_the_very_same_batches_while_they_come_and_go() {
                 })
             })
             .collect();
-        while !readers.iter().all(|reader| reader.is_finished()) {
+        while !readers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             board.publish();
             std::thread::sleep(Duration::from_millis(1));
         }

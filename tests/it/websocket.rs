@@ -1,9 +1,10 @@
 //! The WebSocket API for programs.
 
-use std::sync::mpsc;
+use std::{sync::mpsc, time::Duration};
 
 use boardcast::{
     message::{CloseCode, CloseEvent, Message, ReadyState},
+    net::Limits,
     websocket::{Connection, Handler, Server},
 };
 
@@ -117,6 +118,27 @@ fn a_handle_that_is_kept_keeps_nothing_alive() {
     assert!(handle.send("too late").is_err());
     assert!(handle.close(CloseCode(999), "").is_err());
     assert!(handle.close(CloseCode::NORMAL, &"x".repeat(124)).is_err());
+}
+
+#[test]
+fn a_large_message_can_be_tried_and_a_busy_handler_loses_no_client() {
+    let server = Server::bind("127.0.0.1:0").expect("a free port").limits(Limits {
+        ping_every: Duration::from_millis(100),
+        silence: Duration::from_millis(300),
+        ..Limits::default()
+    });
+    let start = server.start(|ws, _| {
+        let ws = ws.clone();
+        move |_: Message| {
+            // Longer than anyone may be silent.
+            std::thread::sleep(Duration::from_millis(700));
+            ws.try_send("x".repeat(20_000)).expect("room");
+        }
+    });
+    let engine = Engine::from(start.expect("started"));
+    let mut client = Client::connect(engine.address, "/");
+    client.say("work");
+    assert_eq!(client.text().len(), 20_000);
 }
 
 #[test]

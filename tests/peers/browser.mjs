@@ -3,7 +3,7 @@
 //   CHROMIUM   the browser; Debian's when unset.
 
 import { chromium } from 'playwright-core';
-import { Arrivals, DEADLINE_MS } from './waiting.mjs';
+import { Arrivals, DEADLINE_MS, within } from './waiting.mjs';
 
 /** Playwright adds a fresh user data folder, and removes it. */
 export function launch() {
@@ -59,21 +59,31 @@ export class Tab {
     for (const channel of channels) await this.page.waitForFunction(rawValueOf, channel);
   }
 
-  /** Waits until the page shows other values of these channels than it does now. */
-  async changes(...channels) {
-    for (const channel of channels) {
-      const before = await this.page.evaluate(rawValueOf, channel);
-      // An idle machine's readings rest for seconds: this costs memory and time.
-      const held = Buffer.alloc(64 << 20, 1);
-      await this.page.waitForFunction(
-        ([channel, before]) => {
-          const raw = document.querySelector(`[data-channel="${channel}"] [data-value]`)?.dataset.raw;
-          return raw && raw !== before;
-        },
-        [channel, before],
-      );
-      held.fill(0);
-    }
+  /** Waits until the page shows another value of this channel than it does now, after `stir` made one. */
+  async changes(channel, stir = () => {}) {
+    const before = await this.#raw(channel);
+    const kept = stir();
+    await this.#shows(channel, (raw) => raw !== before, `change of ${channel} from ${before}`);
+    return kept;
+  }
+
+  /** Waits until the page shows a value of this channel that comes to `messages` from now on. */
+  async follows(channel, messages) {
+    const first = messages.all.length;
+    const streamed = () => messages.all.slice(first).map(({ values }) => String(values?.[channel]));
+    await this.#shows(channel, (raw) => streamed().includes(raw), `streamed value of ${channel} on the page`);
+  }
+
+  #raw(channel) {
+    return this.page.evaluate(rawValueOf, channel);
+  }
+
+  async #shows(channel, fits, what) {
+    let late = false;
+    const search = async () => {
+      while (!late && !fits(await this.#raw(channel))) await this.page.evaluate(nextPicture);
+    };
+    await within(search(), what).finally(() => (late = true));
   }
 
   /** Lines of the console that report something wrong. */
@@ -87,10 +97,14 @@ export class Tab {
   }
 }
 
-// These two run in the page.
+// These run in the page.
 
 function rawValueOf(channel) {
   return document.querySelector(`[data-channel="${channel}"] [data-value]`)?.dataset.raw;
+}
+
+function nextPicture() {
+  return new Promise((resolve) => requestAnimationFrame(resolve));
 }
 
 function listenToCloseCodes() {

@@ -1,0 +1,59 @@
+# The way in: `make` builds Boardcast with its page and starts it.
+#
+#   make run     the same; pass options on: make run ARGS="--interval 100ms"
+#   make page    bundle the page alone; afterwards cargo does the rest by itself
+#   make check   format, lints, documentation: seconds
+#   make test    every test, with other people's clients and a browser
+#   make setup   install what the tests need (run and test do so by themselves)
+
+.DEFAULT_GOAL := run
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+CARGO ?= cargo
+ARGS ?=
+
+target := $(abspath $(or $(CARGO_TARGET_DIR),target))
+web := src/web
+# What build.mjs writes last.
+page := $(web)/dist/licenses.txt
+page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json))
+
+.PHONY: run page check test setup setup-node
+
+run: page
+	$(CARGO) run --release --bin boardcast -- $(ARGS)
+
+page: setup-node $(page)
+
+$(page): $(page_sources) | $(web)/node_modules/.bundler
+	cd $(web) && node build.mjs
+	@touch $@
+
+# Without, and with, what only the page's own tests need. `npm ci` empties the folder, stamps included.
+$(web)/node_modules/.bundler: $(web)/package-lock.json $(web)/.npmrc
+	cd $(web) && npm ci --omit=dev --no-fund --no-audit
+	@touch $@
+
+$(web)/node_modules/.all: $(web)/package-lock.json $(web)/.npmrc
+	cd $(web) && npm ci --no-fund --no-audit
+	@touch $@ $(@D)/.bundler
+
+check: page
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --document-private-items
+
+test: setup $(web)/node_modules/.all page
+	cd $(web) && npm run --silent check && npm test --silent
+	$(CARGO) test
+	$(CARGO) check --all-targets --no-default-features
+	$(CARGO) build --bins --examples
+	cd tests/peers && BOARDCAST=$(target)/debug/boardcast npm test --silent
+
+setup:
+	@tests/setup.sh all
+
+setup-node:
+	@tests/setup.sh node
