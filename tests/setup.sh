@@ -71,7 +71,7 @@ if [ "$1" = all ]; then
     need has_curl curl
 fi
 install_missing
-has_node || fail "$(command -v node) is $(node --version), and at least 18 is needed"
+has_node || fail "node and npm in PATH are still missing or older than 18: $(node --version 2>&1)"
 if [ "$1" = all ]; then
     install_node_clients
     install_python_clients
