@@ -75,3 +75,8 @@ pub use self::{
     app::App,
     error::{Error, Result},
 };
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

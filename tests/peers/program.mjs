@@ -14,8 +14,17 @@ const boardcast = resolve(process.env.BOARDCAST || join(here, '../../target/debu
 const runner = (process.env.TEST_RUNNER ?? '').split(/\s+/).filter(Boolean);
 
 const running = new Set();
-process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+process.on('exit', () => running.forEach(kill));
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
+
+/** With whatever a runner may have started: each has a process group of its own. */
+function kill({ pid }) {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error; // It has ended by itself.
+  }
+}
 
 /** One process, its lines, and its end. */
 export class Program {
@@ -28,9 +37,9 @@ export class Program {
     const [file, ...args] = command;
     // The environment's RUST_LOG would change what the program says.
     const env = { ...process.env, RUST_LOG: undefined };
-    const child = spawn(file, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(file, args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     this.#child = child;
-    running.add(child);
+    if (child.pid) running.add(child);
     for (const name of ['stdout', 'stderr']) {
       createInterface({ input: child[name] }).on('line', (line) => this[name].push(line));
     }
@@ -53,7 +62,7 @@ export class Program {
 
   /** At once and without a word, as when the power fails. */
   async stop() {
-    this.signal('SIGKILL');
+    if (running.has(this.#child)) kill(this.#child);
     return within(this.exited, 'end of a killed process');
   }
 
