@@ -13,7 +13,12 @@ async function curl(...args) {
   const { stdout } = await promisify(execFile)('curl', [...own, ...args], { encoding: 'buffer', maxBuffer: 1 << 24 });
   const end = stdout.indexOf('\r\n\r\n');
   const [first, ...lines] = stdout.subarray(0, end).toString().split('\r\n');
-  const headers = Object.fromEntries(lines.map((line) => [line.split(':')[0].toLowerCase(), line.replace(/^[^:]*: */, '')]));
+  const headers = {};
+  for (const line of lines) {
+    const [, name, value] = /^([^:]+): *(.*)$/.exec(line);
+    // RFC 9110 section 5.2: lines of one name are one list.
+    headers[name.toLowerCase()] = [headers[name.toLowerCase()] ?? [], value].flat().join(', ');
+  }
   return { status: Number(first.split(' ')[1]), headers, body: stdout.subarray(end + 4) };
 }
 
@@ -39,7 +44,7 @@ describe('curl', () => {
       const [plain, gzip] = await Promise.all([curl(address), curl('--compressed', address)]);
       assert.equal(plain.status, 200, name);
       assert.equal(gzip.headers['content-encoding'], 'gzip', name);
-      assert.equal(gzip.headers.vary, 'Accept-Encoding', name);
+      assert.match(gzip.headers.vary, /\bAccept-Encoding\b/, name);
       assert.ok(Number(gzip.headers['content-length']) < plain.body.length, `${name} is smaller on the way`);
       assert.deepEqual(gzip.body, plain.body, name);
     }
