@@ -35,3 +35,93 @@ pub(crate) fn set_not_sent_low_water(socket: BorrowedFd<'_>, bytes: u32) -> std:
     };
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
+
+/// Gives the pages of this thread's stack back to the kernel that earlier,
+/// deeper calls touched and that no call uses now. A connection's handshake
+/// goes deeper than all that follows it.
+pub(crate) fn release_unused_stack() {
+    let page = page_size();
+    let here = 0_u8;
+    // Room for this frame, the call below and the red zone of the ABI.
+    let in_use = ((&raw const here).addr() - 1024) & !(page - 1);
+    let Some(lowest) = stack_start() else { return };
+    // The lowest page may be a guard.
+    let start = lowest.next_multiple_of(page) + page;
+    if start < in_use {
+        // SAFETY: the range lies within this thread's own stack, below every
+        // frame that exists; what is called later writes before it reads, and
+        // finds zeroes (madvise(2), MADV_DONTNEED on private anonymous memory).
+        unsafe {
+            let range = std::ptr::with_exposed_provenance_mut(start);
+            libc::madvise(range, in_use - start, libc::MADV_DONTNEED);
+        }
+    }
+}
+
+fn page_size() -> usize {
+    // SAFETY: a plain query.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
+/// The lowest address of this thread's stack.
+fn stack_start() -> Option<usize> {
+    let mut start = std::ptr::null_mut();
+    let mut size = 0;
+    // SAFETY: pthread_getattr_np(3) fills the attributes of the calling
+    // thread, which are read and then destroyed.
+    let result = unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), &raw mut attributes) != 0 {
+            return None;
+        }
+        let result =
+            libc::pthread_attr_getstack(&raw const attributes, &raw mut start, &raw mut size);
+        libc::pthread_attr_destroy(&raw mut attributes);
+        result
+    };
+    (result == 0 && !start.is_null()).then(|| start.addr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Resident KiB of the mapping that holds this address.
+    fn resident_around(address: usize) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/smaps").expect("read");
+        let mut inside = false;
+        for line in maps.lines() {
+            let mut words = line.split_whitespace();
+            let first = words.next().unwrap_or_default();
+            if let Some((from, to)) = first.split_once('-') {
+                let bounds = [from, to].map(|hex| usize::from_str_radix(hex, 16).unwrap_or(0));
+                inside = (bounds[0]..bounds[1]).contains(&address);
+            } else if inside && first == "Rss:" {
+                return words.next().and_then(|kib| kib.parse().ok()).expect("a number");
+            }
+        }
+        panic!("no mapping holds {address:x}");
+    }
+
+    #[inline(never)]
+    fn deep() -> u8 {
+        let room = [1_u8; 64 * 1024];
+        std::hint::black_box(&room)[9]
+    }
+
+    #[test]
+    fn what_deep_calls_touched_is_given_back_and_the_thread_goes_on() {
+        let thread = std::thread::Builder::new().stack_size(256 * 1024).spawn(|| {
+            let kept = std::hint::black_box([7_u8; 100]);
+            let here = kept.as_ptr().addr();
+            assert_eq!(deep(), 1);
+            let before = resident_around(here);
+            release_unused_stack();
+            let after = resident_around(here);
+            assert!(before >= 64 && after + 48 <= before, "{before} KiB, then {after}");
+            assert_eq!((deep(), kept), (1, [7; 100]));
+        });
+        thread.expect("a thread").join().expect("unharmed");
+    }
+}

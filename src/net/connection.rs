@@ -100,7 +100,12 @@ pub(super) struct Engine {
 pub(super) fn run(engine: &Engine, socket: &Arc<Socket>, slot: Slot, peer: SocketAddr) {
     let life = AssertUnwindSafe(|| {
         let conversation = Conversation { engine, socket: socket.clone(), peer, read: Vec::new() };
-        conversation.run(slot);
+        let Some(opening) = conversation.run(slot) else { return };
+        let Opened { leave, mut handler, read } = opening.open(engine);
+        // The handshake went deeper than all that follows, and a stream may
+        // stay for months.
+        crate::sys::release_unused_stack();
+        stream::run(&leave.0, &mut *handler, read, &engine.limits, &engine.stats);
     });
     if catch_unwind(life).is_err() {
         engine.stats.panics.increment();
@@ -117,15 +122,29 @@ struct Conversation<'a> {
     read: Vec<u8>,
 }
 
+/// A conversation that becomes a WebSocket.
+struct Opening {
+    socket: Arc<Socket>,
+    slot: Slot,
+    peer: SocketAddr,
+    read: Vec<u8>,
+    request: Box<Request>,
+    upgrade: Upgrade,
+    head: String,
+}
+
 impl Conversation<'_> {
-    fn run(mut self, slot: Slot) {
+    // Its frame holds the buffers of all that is inlined into it.
+    #[inline(never)]
+    fn run(mut self, slot: Slot) -> Option<Box<Opening>> {
         loop {
             let request = match self.read_head(&slot) {
                 Ok(Some(request)) => request,
-                Ok(None) => return,
+                Ok(None) => return None,
                 Err(refusal) => {
                     self.engine.stats.refused_head.increment();
-                    return self.say_last(&slot, &refusal, false);
+                    self.say_last(&slot, &refusal, false);
+                    return None;
                 }
             };
             self.engine.stats.requests.increment();
@@ -133,16 +152,21 @@ impl Conversation<'_> {
             let response = match self.answer(&request) {
                 Answer::Response(response) => response,
                 Answer::Upgrade(upgrade) => match self.accept_key(&request, &upgrade, &slot) {
-                    Ok(head) => return self.stream(slot, &request, upgrade, &head),
+                    Ok(head) => {
+                        let Self { socket, peer, read, .. } = self;
+                        let opening = Opening { socket, slot, peer, read, request, upgrade, head };
+                        return Some(Box::new(opening));
+                    }
                     Err(response) => response,
                 },
             };
             let response = self.with_cross_origin(&request, response);
             if !request.keeps_alive() {
-                return self.say_last(&slot, &response, head_only);
+                self.say_last(&slot, &response, head_only);
+                return None;
             }
             if self.say(&slot, &response, true, head_only).is_err() {
-                return;
+                return None;
             }
         }
     }
@@ -225,35 +249,6 @@ impl Conversation<'_> {
         Ok(head)
     }
 
-    /// From here on the connection is a WebSocket.
-    fn stream(self, slot: Slot, request: &Request, upgrade: Upgrade, head: &str) {
-        let Self { engine, socket, peer, read } = self;
-        let Upgrade { protocol, cursor, open } = upgrade;
-        let limits = &engine.limits;
-        socket.prepare_stream(limits.send_buffer, limits.not_sent);
-        engine.stats.streams.increment();
-        let worker = engine.pool.least_busy();
-        let client = Arc::new(Client::new(NewClient {
-            socket,
-            slot,
-            peer,
-            protocol,
-            worker: worker.clone(),
-            head: Bytes::copy_from_slice(head.as_bytes()),
-            held: cursor.is_some(),
-            control_bytes: limits.control_bytes,
-            close_time: limits.close_time,
-        }));
-        let leave = Leave(client.clone());
-        // The peer may have left answers unread: its head waits like a frame does.
-        client.outlet.drain(Instant::now());
-        worker.join(client.clone(), cursor);
-        log::debug!("{peer}: a WebSocket");
-        let mut handler = open(&Connection::new(&client), request);
-        drop(client);
-        stream::run(&leave.0, &mut *handler, read, limits, &engine.stats);
-    }
-
     fn say(&self, slot: &Slot, response: &Response, keep: bool, head_only: bool) -> io::Result<()> {
         let limits = &self.engine.limits;
         let now = Instant::now();
@@ -289,6 +284,44 @@ impl Conversation<'_> {
             }
         }
     }
+}
+
+impl Opening {
+    /// From here on the connection is a WebSocket.
+    #[inline(never)]
+    fn open(self, engine: &Engine) -> Opened {
+        let Self { socket, slot, peer, read, request, upgrade, head } = self;
+        let Upgrade { protocol, cursor, open } = upgrade;
+        let limits = &engine.limits;
+        socket.prepare_stream(limits.send_buffer, limits.not_sent);
+        engine.stats.streams.increment();
+        let worker = engine.pool.least_busy();
+        let client = Arc::new(Client::new(NewClient {
+            socket,
+            slot,
+            peer,
+            protocol,
+            worker: worker.clone(),
+            head: Bytes::from(head),
+            held: cursor.is_some(),
+            control_bytes: limits.control_bytes,
+            close_time: limits.close_time,
+        }));
+        let leave = Leave(client.clone());
+        // The peer may have left answers unread: its head waits like a frame does.
+        client.outlet.drain(Instant::now());
+        worker.join(client.clone(), cursor);
+        log::debug!("{peer}: a WebSocket");
+        let handler = open(&Connection::new(&client), &request);
+        Opened { leave, handler, read }
+    }
+}
+
+/// A WebSocket whose messages can be read.
+struct Opened {
+    leave: Leave,
+    handler: Box<dyn Handler>,
+    read: Vec<u8>,
 }
 
 /// The answer when all places are taken.

@@ -88,7 +88,7 @@ impl Default for Limits {
             message_burst: 40,
             control_rate: 10,
             control_bytes: 16 * 1024,
-            read_buffer: 4 * 1024,
+            read_buffer: 1024,
             stack_bytes: 128 * 1024,
             send_buffer: 64 * 1024,
             not_sent: 16 * 1024,

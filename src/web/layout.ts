@@ -20,7 +20,7 @@ export interface Headline {
   network?: { title: string; rx: string; tx: string };
 }
 
-const FIRST = ['cpu', 'mem', 'swap', 'load', 'pressure', 'processes', 'uptime', 'net', 'disk', 'fs', 'thermal', 'power'];
+const FIRST = ['cpu', 'mem', 'swap', 'load', 'pressure', 'processes', 'uptime', 'net', 'disk', 'fs', 'thermal', 'power', 'board'];
 const LAST = ['boardcast'];
 
 const TITLES: Record<string, string> = {
@@ -36,7 +36,7 @@ const TITLES: Record<string, string> = {
   fs: 'File systems',
   thermal: 'Temperatures',
   power: 'Power',
-  os: 'System',
+  board: 'Board',
   boardcast: 'Boardcast',
 };
 

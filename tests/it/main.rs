@@ -4,6 +4,7 @@
 //! for, or the real binary) and plays clients that behave and that do not.
 
 mod binary;
+mod channels;
 mod fixture;
 mod http;
 mod misbehaviour;

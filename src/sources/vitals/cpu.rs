@@ -287,6 +287,25 @@ mod tests {
     }
 
     #[test]
+    fn a_pi_5_reading_its_ssd_waits_for_it() {
+        let tree = Tree::board("pi-5");
+        let mut cpu = Cpu::new(tree.root());
+        cpu.sample(&mut Readings::default());
+        tree.turn("pi-5", 1);
+        // All: user 20, system 60, idle 200, iowait 100, softirq 20; 400.
+        assert_numbers(
+            &readings(|r| cpu.sample(r)),
+            &[
+                ("cpu/usage", 25.0), // (20 + 60 + 20) / 400
+                ("cpu/iowait", 25.0),
+                ("cpu/core0/system", 80.0), // (60 + 20) / 100
+                ("cpu/core1/iowait", 100.0),
+                ("cpu/core2/usage", 0.0),
+            ],
+        );
+    }
+
+    #[test]
     fn a_core_keeps_its_number_when_another_is_offline() {
         let tree = Tree::new();
         let mut cpu = Cpu::new(tree.root());

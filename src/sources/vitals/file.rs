@@ -2,10 +2,12 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
+
+use nix::errno::Errno;
 
 /// The most that is read of one file. `/proc/stat` grows with the cores and
 /// the interrupts of a machine, `/proc/net/dev` with its interfaces; on a
@@ -16,11 +18,18 @@ const LIMIT: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct TextFile {
     path: PathBuf,
+    absent: Option<Errno>,
 }
 
 impl TextFile {
     pub(super) fn new(folder: &Path, name: &str) -> Self {
-        Self { path: folder.join(name) }
+        Self { path: folder.join(name), absent: None }
+    }
+
+    /// A file that says with this error that there is nothing to read, as
+    /// good as if it was not there.
+    pub(super) fn absent_on(self, error: Errno) -> Self {
+        Self { absent: Some(error), ..self }
     }
 
     /// What `parse` makes of the text; `None` when there is no such file. The
@@ -36,6 +45,13 @@ impl TextFile {
             // Interface names may be any bytes; all other text is ASCII.
             Ok(bytes) => Some(parse(&String::from_utf8_lossy(&bytes)).map_err(|e| self.reason(e))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error)
+                if self.absent.is_some_and(|absent| {
+                    io::Error::from(absent).raw_os_error() == error.raw_os_error()
+                }) =>
+            {
+                None
+            }
             Err(error) => Some(Err(self.reason(error))),
         }
     }
@@ -50,6 +66,18 @@ impl TextFile {
 /// `Display` but not `Debug`.)
 pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(60).collect::<String>())
+}
+
+/// The numbers of the entries `<prefix><number>` of a folder, sorted; at most
+/// `most` of them. A folder that cannot be listed is one without entries.
+pub(super) fn numbered(folder: &Path, prefix: &str, most: usize) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let number = |entry: io::Result<fs::DirEntry>| {
+        entry.ok()?.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()
+    };
+    let mut numbers: Vec<u32> = entries.filter_map(number).take(most).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 /// The first 256 KiB of a file, in whole lines.
@@ -80,6 +108,26 @@ mod tests {
         tree.folder("proc/stat");
         let reason = TextFile::new(tree.root(), "proc/stat").parse(length).expect("it is there");
         assert!(reason.as_ref().is_err_and(|why| why.contains("proc/stat: ")), "{reason:?}");
+    }
+
+    #[test]
+    fn an_error_may_mean_that_there_is_nothing() {
+        let tree = Tree::new();
+        tree.folder("folder");
+        let file = |error| TextFile::new(tree.root(), "folder").absent_on(error);
+        assert_eq!(file(Errno::EISDIR).parse(length), None);
+        assert!(file(Errno::EBUSY).parse(length).is_some_and(|read| read.is_err()));
+    }
+
+    #[test]
+    fn numbered_entries_are_sorted_by_number() {
+        let tree = Tree::new();
+        for name in ["zone10", "zone9", "zone", "zonex", "zone-1", "other3"] {
+            tree.folder(name);
+        }
+        assert_eq!(numbered(tree.root(), "zone", 10), [9, 10]);
+        assert_eq!(numbered(tree.root(), "zone", 1).len(), 1);
+        assert_eq!(numbered(&tree.root().join("none"), "zone", 10), [0; 0]);
     }
 
     #[test]

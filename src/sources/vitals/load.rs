@@ -1,4 +1,4 @@
-//! Load and uptime, from `/proc/loadavg` and `/proc/uptime`.
+//! Load, processes and uptime, from `/proc/loadavg` and `/proc/uptime`.
 //!
 //! ```text
 //! 0.15 1.07 0.99 2/312 4711
@@ -7,7 +7,10 @@
 //!
 //! The load is how many threads run, wait for a core or wait for a disk, as a
 //! moving average of 1, 5 and 15 minutes (proc_loadavg(5)); a busy core counts
-//! 1. The uptime is in seconds, sleep included (proc_uptime(5)).
+//! one. `2/312`: of 312 "kernel scheduling entities" two run or wait for a
+//! core. An entity is a thread, the kernel's own among them; processes would
+//! have to be counted by listing `/proc`, at many times the price. The uptime
+//! is in seconds, sleep included (proc_uptime(5)).
 
 use std::path::Path;
 
@@ -18,6 +21,15 @@ use super::{
     rounded,
 };
 use crate::{sources::Readings, telemetry::Channel};
+
+/// What `/proc/loadavg` holds, in its order.
+const CHANNELS: [(&str, &str); 5] = [
+    ("load/1m", "Load, 1 minute"),
+    ("load/5m", "Load, 5 minutes"),
+    ("load/15m", "Load, 15 minutes"),
+    ("processes/running", "Threads that run or wait for a core"),
+    ("processes/total", "Threads in all"),
+];
 
 /// Reads `/proc/loadavg` and `/proc/uptime`.
 #[derive(Debug)]
@@ -35,16 +47,14 @@ impl Load {
     }
 
     pub(super) fn sample(&self, readings: &mut Readings) {
-        if let Some(averages) = self.load.parse(parse_load) {
-            let channels = [
-                ("load/1m", "Load, 1 minute"),
-                ("load/5m", "Load, 5 minutes"),
-                ("load/15m", "Load, 15 minutes"),
-            ];
-            for (index, (name, label)) in channels.into_iter().enumerate() {
-                let channel = Channel::gauge(name).map(|channel| channel.label(label));
-                match &averages {
-                    Ok(averages) => readings.push(channel, averages[index]),
+        if let Some(load) = self.load.parse(parse_load) {
+            for (index, (name, label)) in CHANNELS.into_iter().enumerate() {
+                let mut channel = Channel::gauge(name).map(|channel| channel.label(label));
+                if name.starts_with("processes/") {
+                    channel = channel.map(|channel| channel.unit("count"));
+                }
+                match &load {
+                    Ok(numbers) => readings.push(channel, numbers[index]),
                     Err(reason) => readings.fail(channel, reason),
                 }
             }
@@ -59,13 +69,15 @@ impl Load {
     }
 }
 
-fn parse_load(text: &str) -> Result<[f64; 3], String> {
+fn parse_load(text: &str) -> Result<[f64; 5], String> {
     // The error of procfs-core asks for a report of a bug of its own.
-    let garbled = || format!("not three averages: {}", quoted(text));
+    let garbled = || format!("not averages and counts: {}", quoted(text));
     let load = LoadAverage::from_read(text.as_bytes()).map_err(|_| garbled())?;
     // Its f32 turns 0.15 into 0.15000000596; the kernel writes two decimals.
-    let averages = [load.one, load.five, load.fifteen].map(|load| rounded(load.into(), 2));
-    if averages.into_iter().all(possible) { Ok(averages) } else { Err(garbled()) }
+    let [one, five, fifteen] =
+        [load.one, load.five, load.fifteen].map(|load| rounded(load.into(), 2));
+    let numbers = [one, five, fifteen, load.cur.into(), load.max.into()];
+    if numbers.into_iter().all(possible) { Ok(numbers) } else { Err(garbled()) }
 }
 
 fn parse_uptime(text: &str) -> Result<f64, String> {
@@ -91,10 +103,18 @@ mod tests {
     #[test]
     fn load_and_uptime_are_the_numbers_of_the_files() {
         let seen = sample(&Tree::board("pi-4"));
-        assert_eq!(names(&seen), ["load/1m", "load/5m", "load/15m", "uptime"]);
+        assert_eq!(names(&seen)[..5], CHANNELS.map(|(name, _)| name));
+        assert_eq!(names(&seen)[5..], ["uptime"]);
         assert_numbers(
             &seen,
-            &[("load/1m", 0.15), ("load/5m", 1.07), ("load/15m", 0.99), ("uptime", 98_765.43)],
+            &[
+                ("load/1m", 0.15),
+                ("load/5m", 1.07),
+                ("load/15m", 0.99),
+                ("processes/running", 2.0),
+                ("processes/total", 312.0),
+                ("uptime", 98_765.43),
+            ],
         );
         let seen = sample(&Tree::board("pc"));
         assert_numbers(&seen, &[("load/1m", 0.52), ("uptime", 1201.09)]);
@@ -106,7 +126,7 @@ mod tests {
             let tree = Tree::new();
             tree.write("proc/loadavg", bad);
             let seen = sample(&tree);
-            assert_eq!(names(&seen), ["load/1m", "load/5m", "load/15m"], "{bad:?}");
+            assert_eq!(names(&seen), CHANNELS.map(|(name, _)| name), "{bad:?}");
             let why = failure(&seen, "load/5m").expect("it fails");
             assert!(why.contains("proc/loadavg: "), "{why}");
         }

@@ -168,6 +168,13 @@ mod tests {
     }
 
     #[test]
+    fn a_pi_5_swaps_into_memory() {
+        // 8,244,224 - 6,144,000 and 2,097,136 - 2,080,752 kB.
+        let seen = sample(&Tree::board("pi-5"));
+        assert_numbers(&seen, &[("mem/used", 2_150_629_376.0), ("swap/used", 16_777_216.0)]);
+    }
+
+    #[test]
     fn an_old_kernel_counts_its_caches_as_available() {
         let text = "MemTotal: 100 kB\nMemFree: 10 kB\nBuffers: 20 kB\nCached: 30 kB\n";
         let figures = parse(text).expect("enough lines");

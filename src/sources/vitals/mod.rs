@@ -1,32 +1,51 @@
-//! The vitals of a board: processor, memory, load, network, temperatures.
+//! The vitals of a board: processor, memory, load, network, disks, power.
 //!
 //! | file | what it reads | channels |
 //! |---|---|---|
 //! | `cpu` | `/proc/stat` | `cpu/usage`, `cpu/core0/usage` and their parts |
+//! | `frequency` | `/sys/devices/system/cpu/cpufreq` | `cpu/frequency`, `cpu/core0/frequency` |
 //! | `memory` | `/proc/meminfo` | `mem/…`, `swap/…` |
-//! | `load` | `/proc/loadavg`, `/proc/uptime` | `load/1m`, `load/5m`, `load/15m`, `uptime` |
+//! | `load` | `/proc/loadavg`, `/proc/uptime` | `load/1m` and its kin, `processes/…`, `uptime` |
+//! | `pressure` | `/proc/pressure` | `pressure/cpu`, `pressure/io`, `pressure/memory` |
 //! | `network` | `/proc/net/dev` | `net/<interface>/…` |
+//! | `disk` | `/sys/block` | `disk/<disk>/…` |
+//! | `filesystems`, `space` | `/proc/self/mountinfo`, statvfs(3) | `fs/<mount point>/…` |
 //! | `thermal` | `/sys/class/thermal` | `thermal/<zone>`, `cpu/temperature` |
+//! | `power` | the firmware of a Raspberry Pi | `power/undervoltage` and its kin |
+//! | `board` | device tree or DMI, os-release | `board/model`, `board/os`, `board/kernel` |
+//!
+//! All of them, with their units and kinds, are in `docs/channels.md`.
 //!
 //! Each is a parser of text and a thin reader that keeps the counters of the
 //! last tick. Rates and shares need two ticks: at the first one their channels
 //! are not there. Where two ticks don't tell (a counter went back), the
 //! channel is there without a value.
 
+pub(crate) mod board;
 mod cpu;
+mod disk;
 mod file;
+mod filesystems;
+mod frequency;
 mod load;
 mod memory;
 mod names;
 mod network;
+mod power;
+mod pressure;
 pub(crate) mod process;
+mod space;
 mod thermal;
 #[cfg(test)]
 mod trees;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc, time::Duration};
 
-use self::{cpu::Cpu, load::Load, memory::Memory, network::Network, thermal::Thermal};
+use self::{
+    board::Board, cpu::Cpu, disk::Disks, filesystems::Filesystems, frequency::Frequency,
+    load::Load, memory::Memory, network::Network, power::Power, pressure::Pressure, space::Statvfs,
+    thermal::Thermal,
+};
 use super::{Polled, Readings};
 use crate::telemetry::BootTime;
 
@@ -34,21 +53,37 @@ use crate::telemetry::BootTime;
 #[derive(Debug)]
 pub struct Vitals {
     cpu: Cpu,
+    frequency: Frequency,
     memory: Memory,
     load: Load,
+    pressure: Pressure,
     network: Network,
+    disks: Disks,
+    filesystems: Filesystems,
     thermal: Thermal,
+    power: Power,
+    board: Board,
 }
 
 impl Vitals {
-    /// Reads `proc` and `sys` below `root`, which is `/` on a board.
+    /// Reads `proc`, `sys` and `etc` below `root`, which is `/` on a board.
     pub fn new(root: &Path) -> Self {
+        Self::with(root, Arc::new(space::statvfs))
+    }
+
+    fn with(root: &Path, statvfs: Statvfs) -> Self {
         Self {
             cpu: Cpu::new(root),
+            frequency: Frequency::new(root),
             memory: Memory::new(root),
             load: Load::new(root),
+            pressure: Pressure::new(root),
             network: Network::new(root),
+            disks: Disks::new(root),
+            filesystems: Filesystems::new(root, statvfs),
             thermal: Thermal::new(root),
+            power: Power::new(root),
+            board: Board::new(root),
         }
     }
 }
@@ -59,11 +94,19 @@ impl Polled for Vitals {
     }
 
     fn sample(&mut self, at: BootTime, readings: &mut Readings) {
+        // First, so that its answers are there when they are told.
+        self.filesystems.ask(at);
         self.cpu.sample(readings);
+        self.frequency.sample(readings);
         self.memory.sample(readings);
         self.load.sample(readings);
+        self.pressure.sample(readings);
         self.network.sample(at, readings);
+        self.disks.sample(at, readings);
         self.thermal.sample(readings);
+        self.power.sample(readings);
+        self.board.sample(readings);
+        self.filesystems.sample(at, readings);
     }
 }
 
@@ -74,6 +117,13 @@ fn rounded(number: f64, decimals: i32) -> f64 {
     (number * scale).round() / scale
 }
 
+/// What a total grew by a second; `None` when that cannot be told, because it
+/// went back or no time has passed.
+fn rate(before: u64, now: u64, time: Duration) -> Option<f64> {
+    let grown = now.checked_sub(before)?;
+    (!time.is_zero()).then(|| rounded(grown as f64 / time.as_secs_f64(), 1))
+}
+
 #[cfg(test)]
 mod tests {
     use std::{collections::HashSet, time::Instant};
@@ -82,10 +132,19 @@ mod tests {
 
     #[test]
     fn every_board_has_its_vitals_and_no_channel_twice() {
-        for (board, channels) in [("pc", 35), ("pi-zero-w", 25), ("pi-4", 43)] {
+        for (board, channels) in [("pc", 52), ("pi-zero-w", 44), ("pi-4", 74), ("pi-5", 81)] {
             let tree = Tree::board(board);
-            let mut vitals = Vitals::new(tree.root());
-            vitals.sample(at(1.0), &mut Readings::default());
+            let mut vitals = Vitals::with(tree.root(), rooms());
+            let mut answers = || {
+                let first = readings(|r| vitals.sample(at(1.0), r));
+                // A Pi has its boot partition beside the root.
+                let more = usize::from(board != "pc");
+                names(&first).iter().filter(|name| name.starts_with("fs/")).count() == 3 + 3 * more
+            };
+            let start = Instant::now();
+            while !answers() {
+                assert!(start.elapsed().as_secs() < 10, "waited in vain");
+            }
             tree.turn(board, 1);
             let second = readings(|r| vitals.sample(at(2.0), r));
             let names = names(&second);
@@ -97,6 +156,13 @@ mod tests {
             assert!(second.iter().all(|reading| reading.value.is_ok()), "{board}");
             assert!(second.iter().all(|reading| reading.channel.label.is_some()), "{board}");
         }
+    }
+
+    #[test]
+    fn a_rate_needs_time_and_a_total_that_grows() {
+        assert_eq!(rate(0, 5, Duration::ZERO), None);
+        assert_eq!(rate(5, 4, Duration::from_secs(1)), None);
+        assert_eq!(rate(0, 1, Duration::from_secs(3)), Some(0.3));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use super::{
     file::{TextFile, quoted},
     names::Names,
-    rounded,
+    rate,
 };
 use crate::{
     sources::Readings,
@@ -121,17 +121,12 @@ struct Totals {
 }
 
 impl Totals {
+    /// A total goes back when the interface was made anew, and on a 32-bit
+    /// kernel every 4 GiB where the driver counts in an `unsigned long`: which
+    /// of both, the file doesn't say.
     fn rates(&self, before: &Self, time: Duration) -> [Option<f64>; 2] {
         [rate(before.rx, self.rx, time), rate(before.tx, self.tx, time)]
     }
-}
-
-/// Bytes a second; `None` when that cannot be told. A total goes back when
-/// the interface was made anew, and on a 32-bit kernel every 4 GiB where the
-/// driver counts in an `unsigned long`: which of both, the file doesn't say.
-fn rate(before: u64, now: u64, time: Duration) -> Option<f64> {
-    let bytes = now.checked_sub(before)?;
-    (!time.is_zero()).then(|| rounded(bytes as f64 / time.as_secs_f64(), 1))
 }
 
 /// By name; `None` for a line that cannot be read.
@@ -250,13 +245,6 @@ mod tests {
     }
 
     #[test]
-    fn no_time_between_two_ticks_is_no_rate() {
-        assert_eq!(rate(0, 5, Duration::ZERO), None);
-        assert_eq!(rate(5, 4, Duration::from_secs(1)), None);
-        assert_eq!(rate(0, 1, Duration::from_secs(3)), Some(0.3));
-    }
-
-    #[test]
     fn a_name_keeps_its_level_whatever_comes_and_goes_and_in_any_order() {
         let tree = Tree::new();
         let mut network = Network::new(tree.root());
@@ -284,6 +272,17 @@ mod tests {
             let seen = readings(|r| network.sample(at(second as f64), r));
             assert!(reading(&seen, "net/usb0/rx").is_none());
         }
+    }
+
+    #[test]
+    fn a_pi_5_has_its_interface_behind_rp1() {
+        let tree = Tree::board("pi-5");
+        let mut network = Network::new(tree.root());
+        network.sample(at(0.0), &mut Readings::default());
+        tree.turn("pi-5", 1);
+        let second = readings(|r| network.sample(at(1.0), r));
+        // 8,123,456,789 - 8,000,000,000 in 1 s; totals are 64 bits wide.
+        assert_numbers(&second, &[("net/eth0/rx", 123_456_789.0), ("net/eth0/tx", 2_000_000.0)]);
     }
 
     #[test]

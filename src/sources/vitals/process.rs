@@ -84,6 +84,12 @@ mod tests {
     }
 
     #[test]
+    fn pages_of_16_kib_change_nothing() {
+        let process = Process::read(Tree::board("pi-5").root()).expect("it is there");
+        assert_eq!(process.resident, 6_291_456); // 6,144 x 1,024 = 384 pages
+    }
+
+    #[test]
     fn a_recorded_process_is_read() {
         let process = Process::read(Tree::board("pc").root()).expect("it is there");
         assert_eq!((process.threads, process.descriptors), (1, None));

@@ -11,13 +11,10 @@
 //! read (Documentation/ABI/testing/sysfs-class-thermal,
 //! Documentation/driver-api/thermal/sysfs-api.rst).
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::{
-    file::{TextFile, quoted},
+    file::{TextFile, numbered, quoted},
     names::Names,
 };
 use crate::{sources::Readings, telemetry::Channel};
@@ -106,18 +103,10 @@ impl Zone {
     }
 }
 
-/// The zones by number. A folder that cannot be listed is one without zones.
+/// The zones by number.
 fn zones(folder: &Path) -> Vec<Zone> {
-    let mut numbers = numbers(folder).unwrap_or_default();
-    numbers.sort_unstable();
-    numbers.into_iter().filter_map(|number| Zone::read(folder, number)).collect()
-}
-
-fn numbers(folder: &Path) -> io::Result<Vec<u32>> {
-    let number = |entry: io::Result<fs::DirEntry>| {
-        entry.ok()?.file_name().to_str()?.strip_prefix("thermal_zone")?.parse().ok()
-    };
-    Ok(fs::read_dir(folder)?.filter_map(number).take(MAX_ZONES).collect())
+    let numbers = numbered(folder, "thermal_zone", MAX_ZONES).into_iter();
+    numbers.filter_map(|number| Zone::read(folder, number)).collect()
 }
 
 fn parse_type(text: &str) -> Result<String, &'static str> {
@@ -160,6 +149,7 @@ mod tests {
         assert_numbers(&sample(&tree), &[("cpu/temperature", 48.799)]);
         let seen = sample(&Tree::board("pi-zero-w"));
         assert_numbers(&seen, &[("cpu/temperature", 38.464)]);
+        assert_numbers(&sample(&Tree::board("pi-5")), &[("cpu/temperature", 61.75)]);
         assert_eq!(names(&sample(&Tree::board("pc"))), [""; 0]);
     }
 

@@ -4,10 +4,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
+use super::space::{Space, Statvfs};
 use crate::{
     sources::{Reading, Readings},
     telemetry::{BootTime, Value},
@@ -77,6 +81,19 @@ impl Drop for Tree {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// The room of the boards' file systems: a card of 30 GB, of which 2 GB are
+/// kept for the administrator, and 500 MB to boot from.
+pub(super) fn rooms() -> Statvfs {
+    Arc::new(|path: &Path| {
+        const GB: u64 = 1_000_000_000;
+        let (size, free, available) = match path.to_str() {
+            Some("/") => (30 * GB, 18 * GB, 16 * GB),
+            _ => (GB / 2, GB / 10 * 4, GB / 10 * 4),
+        };
+        Ok(Space { size, free, available })
+    })
 }
 
 /// The instant `seconds` after boot.
