@@ -4,6 +4,8 @@
 #   make page    bundle the page alone; afterwards cargo does the rest by itself
 #   make check   format, lints, documentation: seconds
 #   make test    every test, with other people's clients and a browser
+#   make bench   what it costs, as tables (docs/performance.md); Node's ws beside it
+#   make stress  the long forms of the strain tests, minutes
 #   make setup   install what the tests need (run and test do so by themselves)
 
 .DEFAULT_GOAL := run
@@ -19,7 +21,7 @@ web := src/web
 page := $(web)/dist/licenses.txt
 page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json))
 
-.PHONY: run page check test setup setup-node
+.PHONY: run page check test bench stress setup setup-node
 
 run: page
 	$(CARGO) run --release --bin boardcast -- $(ARGS)
@@ -51,6 +53,13 @@ test: setup $(web)/node_modules/.all page
 	$(CARGO) check --all-targets --no-default-features
 	$(CARGO) build --bins --examples
 	cd tests/peers && BOARDCAST=$(target)/debug/boardcast npm test --silent
+
+bench: setup page
+	$(CARGO) bench --bench steps
+	$(CARGO) bench --bench fanout -- ws $(ARGS)
+
+stress: page
+	$(CARGO) test --release --test it stress:: -- --ignored --nocapture --test-threads=1
 
 setup:
 	@tests/setup.sh all

@@ -233,7 +233,9 @@ impl Conversation<'_> {
         if request.has_body() {
             return Err(Response::text(400, "a WebSocket handshake has no body"));
         }
-        let made = create_response_with_body(request.inner(), || ()).map_err(refuse_handshake)?;
+        let no_text = || Response::text(400, "this is no WebSocket handshake");
+        let handshake = request.handshake().ok_or_else(no_text)?;
+        let made = create_response_with_body(&handshake, || ()).map_err(refuse_handshake)?;
         if slot.enter(Phase::Stream, None) == Err(Refusal::Full) {
             self.engine.stats.refused_full.increment();
             return Err(full());

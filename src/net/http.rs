@@ -1,17 +1,26 @@
 //! HTTP/1.1 as functions of bytes: a head becomes a [`Request`], a
 //! [`Response`] becomes bytes (RFC 9110, RFC 9112). No socket is seen here.
 
-use std::{borrow::Cow, fmt::Write as _, net::SocketAddr};
+use std::{borrow::Cow, fmt::Write as _, net::SocketAddr, ops::Range};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use http::{HeaderValue, Method, Uri, Version};
 
 use super::limits::Limits;
 
 /// A request, its head parsed.
+///
+/// It is one copy of the head's bytes and where things stand in it. A map of
+/// header values would be dozens of small allocations, which the allocator
+/// keeps for the connection's thread for as long as that lives.
 #[derive(Debug)]
 pub struct Request {
-    inner: http::Request<()>,
+    head: Vec<u8>,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    /// Name and value of each header line.
+    lines: Vec<(Range<u16>, Range<u16>)>,
     peer: SocketAddr,
 }
 
@@ -44,16 +53,22 @@ impl Request {
             Err(httparse::Error::Version) => return refuse(505, "only HTTP/1.0 and HTTP/1.1"),
             Err(_) => return refuse(400, "this is not an HTTP request"),
         };
-        let bad = |_| BadHead { status: 400, why: "this is not an HTTP request" };
+        let not_http = BadHead { status: 400, why: "this is not an HTTP request" };
         let method = Method::from_bytes(raw.method.unwrap_or_default().as_bytes());
         let uri = raw.path.unwrap_or_default().parse::<Uri>();
-        let mut request = http::Request::new(());
-        *request.method_mut() = method.map_err(|_| bad(()))?;
-        *request.uri_mut() = uri.map_err(|_| bad(()))?;
+        let (Ok(method), Ok(uri)) = (method, uri) else { return Err(not_http) };
         let old = raw.version == Some(0);
-        *request.version_mut() = if old { Version::HTTP_10 } else { Version::HTTP_11 };
-        *request.headers_mut() = header_map(raw.headers).ok_or_else(|| bad(()))?;
-        let request = Self { inner: request, peer };
+        let version = if old { Version::HTTP_10 } else { Version::HTTP_11 };
+        let place = |part: &[u8]| place_in(bytes, part);
+        let lines: Option<Vec<_>> = raw
+            .headers
+            .iter()
+            .map(|line| Some((place(line.name.as_bytes())?, place(line.value)?)))
+            .collect();
+        // Only a head beyond 64 KiB has places that do not fit.
+        let Some(lines) = lines else { return refuse(431, "the request's head is too long") };
+        let head = bytes[..length].to_vec();
+        let request = Self { head, method, uri, version, lines, peer };
         let hosts = request.header_count("host");
         if hosts > 1 || (hosts == 0 && !old) {
             // RFC 9112 section 3.2.
@@ -64,17 +79,17 @@ impl Request {
 
     /// The method: `GET`, `HEAD`, …
     pub fn method(&self) -> &str {
-        self.inner.method().as_str()
+        self.method.as_str()
     }
 
     /// The path, as it came (percent-encoded), without the query.
     pub fn path(&self) -> &str {
-        self.inner.uri().path()
+        self.uri.path()
     }
 
     /// What stands behind `?`.
     pub fn query(&self) -> Option<&str> {
-        self.inner.uri().query()
+        self.uri.query()
     }
 
     /// The address and port of the peer.
@@ -82,25 +97,34 @@ impl Request {
         self.peer
     }
 
+    /// The values of a header, one a line.
+    fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let lines = self
+            .lines
+            .iter()
+            .filter(move |(key, _)| self.part(key).eq_ignore_ascii_case(name.as_bytes()));
+        lines.map(|(_, value)| self.part(value))
+    }
+
+    fn part(&self, place: &Range<u16>) -> &[u8] {
+        &self.head[usize::from(place.start)..usize::from(place.end)]
+    }
+
     /// The first value of a header, when it is visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.inner.headers().get(name)?.to_str().ok()
+        visible(self.values(name).next()?)
     }
 
     /// How often a header is there.
     pub(super) fn header_count(&self, name: &str) -> usize {
-        self.inner.headers().get_all(name).iter().count()
+        self.values(name).count()
     }
 
     /// All values of a list header, one after the other
     /// (RFC 9110 section 5.6.1).
     pub fn header_list<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        let lines = self.inner.headers().get_all(name).into_iter();
-        lines
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(','))
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
+        let lines = self.values(name).filter_map(visible);
+        lines.flat_map(|line| line.split(',')).map(str::trim).filter(|item| !item.is_empty())
     }
 
     /// Whether the peer asks for a WebSocket.
@@ -108,24 +132,35 @@ impl Request {
         self.header_list("upgrade").any(|name| name.eq_ignore_ascii_case("websocket"))
     }
 
-    /// The form that tungstenite takes.
-    pub(super) fn inner(&self) -> &http::Request<()> {
-        &self.inner
+    /// The handshake in the form that tungstenite takes: only the headers
+    /// that it looks at.
+    pub(super) fn handshake(&self) -> Option<http::Request<()>> {
+        const HEADERS: [&str; 4] =
+            ["connection", "upgrade", "sec-websocket-version", "sec-websocket-key"];
+        let mut request = http::Request::new(());
+        *request.method_mut() = self.method.clone();
+        *request.version_mut() = self.version;
+        for name in HEADERS {
+            if let Some(value) = self.values(name).next() {
+                let value = HeaderValue::from_bytes(value).ok()?;
+                request.headers_mut().append(name, value);
+            }
+        }
+        Some(request)
     }
 
     /// Whether a body follows. Such a connection is closed after the answer,
     /// so that where the body ends never matters.
     pub(super) fn has_body(&self) -> bool {
-        let headers = self.inner.headers();
-        headers.contains_key("transfer-encoding")
-            || headers.get_all("content-length").iter().any(|length| length != "0")
+        self.header_count("transfer-encoding") > 0
+            || self.values("content-length").any(|length| length != b"0")
     }
 
     /// Whether the peer would send a next request on this connection
     /// (RFC 9112 section 9.3).
     pub(super) fn keeps_alive(&self) -> bool {
         let close = self.header_list("connection").any(|name| name.eq_ignore_ascii_case("close"));
-        self.inner.version() == Version::HTTP_11 && !close && !self.has_body()
+        self.version == Version::HTTP_11 && !close && !self.has_body()
     }
 }
 
@@ -133,13 +168,17 @@ fn refuse<T>(status: u16, why: &'static str) -> Result<T, BadHead> {
     Err(BadHead { status, why })
 }
 
-fn header_map(lines: &[httparse::Header<'_>]) -> Option<HeaderMap> {
-    let mut map = HeaderMap::with_capacity(lines.len());
-    for line in lines {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
-        map.append(name, HeaderValue::from_bytes(line.value).ok()?);
-    }
-    Some(map)
+/// Where a part stands in the whole that it was cut from.
+fn place_in(whole: &[u8], part: &[u8]) -> Option<Range<u16>> {
+    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let end = start.checked_add(part.len()).filter(|&end| end <= whole.len())?;
+    Some(u16::try_from(start).ok()?..u16::try_from(end).ok()?)
+}
+
+/// A value that is visible ASCII, spaces and tabs (RFC 9110 section 5.5).
+fn visible(value: &[u8]) -> Option<&str> {
+    let fine = value.iter().all(|&byte| matches!(byte, b' '..=b'~' | b'\t'));
+    std::str::from_utf8(value).ok().filter(|_| fine)
 }
 
 /// What is answered to a request.

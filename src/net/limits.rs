@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Connections of every kind. Default 128. Each costs a thread, a
-    /// descriptor and about 20 KiB.
+    /// descriptor and about 15 KiB.
     pub connections: usize,
     /// Of `connections`, how many are kept for plain HTTP, so that the page
     /// can still be opened when streams are many. Default 16.
@@ -45,7 +45,8 @@ pub struct Limits {
     /// Bytes of pongs, replies and other unasked frames that wait for a slow
     /// client. Default 16 KiB; more ends the connection.
     pub control_bytes: usize,
-    /// tungstenite's read buffer, in bytes. Default 4 KiB.
+    /// tungstenite's read buffer, in bytes. Default 1 KiB: viewers say little,
+    /// and a larger message makes room for itself. It is resident as a whole.
     pub read_buffer: usize,
     /// Stack of a connection's thread, in bytes. Default 128 KiB, of which
     /// only the touched pages cost memory.

@@ -89,6 +89,7 @@ impl Stream<'_> {
     }
 
     /// One message; the event when it was the last.
+    #[inline(never)]
     fn take(&mut self, message: WsMessage, handler: &mut dyn Handler) -> Option<CloseEvent> {
         let now = Instant::now();
         let message = match message {
@@ -128,6 +129,7 @@ impl Stream<'_> {
     }
 
     /// What follows from an error of tungstenite; the event when it is the end.
+    #[inline(never)]
     fn stumble(&mut self, error: WsError, handler: &mut dyn Handler) -> Option<CloseEvent> {
         let (code, reason) = match error {
             WsError::Io(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
@@ -204,6 +206,10 @@ impl Inlet {
     /// words; the accept loop ends it in time. When both Closes have crossed,
     /// there is nothing to wait for, and the server closes first
     /// (RFC 6455 section 7.1.1).
+    // The frame beneath a blocked read stays for as long as the client does:
+    // what is not needed then must not be inlined into it. So for `take` and
+    // `stumble`.
+    #[inline(never)]
     fn linger(&mut self, clean: bool) {
         let mut bytes = Limits::LINGER_BYTES;
         let mut buffer = [0; 1024];

@@ -1,0 +1,119 @@
+//! The way of one reading, step by step, and how fast connections come.
+//!
+//! `cargo bench --bench steps`. Times are of this process alone; the accept
+//! rate has its clients in the same process, so it is a lower bound.
+
+use std::{
+    hint::black_box,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use boardcast::{
+    App,
+    net::{self, Gate, Limits, Listeners, text_frame},
+    sources::{Polled, Readings, vitals::Vitals},
+    telemetry::{Batch, Channel, Hub, HubSettings},
+    wire::json,
+};
+
+fn main() {
+    println!("| step | time |");
+    println!("|---|---|");
+    one_reading();
+    connections();
+}
+
+fn row(step: &str, time: Duration) {
+    println!("| {step} | {:.1} µs |", time.as_secs_f64() * 1e6);
+}
+
+/// The time of one round, as the median of many.
+fn median(rounds: u32, mut round: impl FnMut()) -> Duration {
+    let mut times: Vec<Duration> = (0..rounds)
+        .map(|_| {
+            let start = Instant::now();
+            round();
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn one_reading() {
+    let hub = Hub::new(HubSettings::default());
+    let mut vitals = Vitals::new(Path::new("/"));
+    let mut readings = Readings::default();
+    let sample = median(500, || {
+        readings.clear();
+        vitals.sample(hub.clock().boot(), &mut readings);
+    });
+    let channels = readings.iter().count();
+    row(&format!("read all vitals of this machine ({channels} channels)"), sample);
+
+    let source = hub.source("bench");
+    let ids: Vec<_> = (0..channels)
+        .map(|number| {
+            let channel = Channel::gauge(&format!("group/channel{number}")).expect("valid");
+            source.channel(channel).expect("declared")
+        })
+        .collect();
+    let publish = median(2000, || {
+        let mut batch = Batch::at(hub.clock().boot());
+        for (number, &id) in ids.iter().enumerate() {
+            batch.set(id, number as f64 * 1.37);
+        }
+        source.publish(batch);
+    });
+    row(&format!("publish a batch of {channels} values"), publish);
+
+    let encode = median(200, || {
+        let mut batch = Batch::at(hub.clock().boot());
+        for (number, &id) in ids.iter().enumerate() {
+            batch.set(id, number as f64 * 1.37);
+        }
+        let seq = source.publish(batch);
+        let frame = hub.view().encoded(seq, |channels, batch| {
+            text_frame(&json::data(seq, 1_763_796_001.118, batch, channels))
+        });
+        black_box(frame);
+    });
+    row("encode it as a frame, once for all clients", encode.saturating_sub(publish));
+}
+
+fn connections() {
+    let hub = Hub::new(HubSettings::default());
+    let listeners = Listeners::bind(&[([127, 0, 0, 1], 0).into()]).expect("a free port");
+    let app = App::new(hub);
+    let engine =
+        net::start(listeners, app, Gate::open(), Limits::default(), None).expect("started");
+    let address = engine.addresses()[0];
+    let http = median(1000, || {
+        ask(address, "GET /api/latest HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n", b"}");
+    });
+    row("connect, ask /api/latest, hear the answer", http);
+    let upgrade = median(1000, || {
+        let request = "GET /ws HTTP/1.1\r\nHost: pi\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        ask(address, request, b"\"values\":{}}");
+    });
+    row("connect, upgrade, hear hello and snapshot", upgrade);
+    (engine.stopper())();
+    engine.join().expect("stopped");
+}
+
+/// Sends a request and reads until the answer ends with this.
+fn ask(address: SocketAddr, request: &str, end: &[u8]) {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    while !answer.ends_with(end) {
+        let length = stream.read(&mut buffer).expect("an answer");
+        assert!(length > 0, "it ended after {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&buffer[..length]);
+    }
+}
