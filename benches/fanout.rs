@@ -2,19 +2,20 @@
 //! server, how late is it, and what does a client weigh?
 //!
 //! `make bench`, or `cargo bench --bench fanout -- 1000x100x10 9000x1x10`
-//! (clients × batches a second × seconds). With `ws` as an argument, Node's
-//! `ws` is measured in the same run, after each of ours.
+//! (clients × batches a second × seconds). Two references are measured in the
+//! same run: with `ws` as an argument Node's `ws`, with `floor` a bare loop of
+//! `send(2)` that knows no WebSocket: what the kernel alone costs here.
 //!
 //! The server is a process of its own (this program, started again), so that
 //! its CPU time and memory are its alone. The load client checks every `seq`:
 //! a message that is lost or doubled ends the run.
 
 use std::{
-    collections::VecDeque,
     fs,
     io::{self, BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -44,11 +45,12 @@ struct Scenario {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    if arguments.first().is_some_and(|first| first == "serve") {
-        return serve();
+    match arguments.first().map(String::as_str) {
+        Some("serve") => return serve(),
+        Some("serve-floor") => return serve_floor(),
+        _ => raise_descriptors(),
     }
-    raise_descriptors();
-    let with_node = arguments.iter().any(|argument| argument == "ws");
+    let asked = |name: &str| arguments.iter().any(|argument| argument == name);
     let mut scenarios: Vec<Scenario> = arguments.iter().filter_map(|a| parse(a)).collect();
     if scenarios.is_empty() {
         let usual = ["100x100x10", "1000x10x10", "1000x100x10", "9000x1x10"];
@@ -59,9 +61,12 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     for scenario in scenarios {
-        println!("{}", measure("boardcast", own_server(), scenario));
-        if with_node {
+        println!("{}", measure("boardcast", own_server("serve"), scenario));
+        if asked("ws") {
             println!("{}", measure("Node ws", node_server(), scenario));
+        }
+        if asked("floor") {
+            println!("{}", measure("bare send(2)", own_server("serve-floor"), scenario));
         }
     }
 }
@@ -80,9 +85,9 @@ fn raise_descriptors() {
 
 // ---- the servers
 
-fn own_server() -> Command {
+fn own_server(mode: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.arg("serve");
+    command.arg(mode);
     command
 }
 
@@ -105,6 +110,18 @@ fn serve() {
     let stamp = source.channel(Channel::gauge("stamp").expect("valid")).expect("declared");
     let pad = source.channel(Channel::state("pad").expect("valid")).expect("declared");
     let padding = "x".repeat(PAD);
+    at_the_asked_rate(|| {
+        let mut batch = Batch::at(hub.clock().boot());
+        batch.set(stamp, micros());
+        batch.set(pad, padding.as_str());
+        source.publish(batch);
+    });
+    // The measuring side has gone: nobody is left to stop gently for.
+    std::process::exit(0);
+}
+
+/// Calls `publish` as often as each line of standard input says.
+fn at_the_asked_rate(mut publish: impl FnMut()) {
     for line in io::stdin().lock().lines() {
         let line = line.expect("a line");
         let mut words = line.split(' ').map(|word| word.parse::<u32>().expect("a number"));
@@ -113,14 +130,39 @@ fn serve() {
         for number in 0..hz * seconds {
             let deadline = start + Duration::from_secs(number.into()) / hz;
             thread::sleep(deadline.saturating_duration_since(Instant::now()));
-            let mut batch = Batch::at(hub.clock().boot());
-            batch.set(stamp, micros());
-            batch.set(pad, padding.as_str());
-            source.publish(batch);
+            publish();
         }
         println!("done");
     }
-    // The measuring side has gone: nobody is left to stop gently for.
+}
+
+/// The floor: one thread that sends the same bytes to every socket in turn.
+fn serve_floor() {
+    raise_descriptors();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    println!("{}", listener.local_addr().expect("bound").port());
+    let viewers = Arc::new(Mutex::new(Vec::new()));
+    let accepted = viewers.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("accepted");
+            read_head(&mut stream);
+            stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").expect("sent");
+            stream.set_nodelay(true).expect("set");
+            accepted.lock().expect("unharmed").push(stream);
+        }
+    });
+    let (padding, mut seq) = ("x".repeat(PAD), 0);
+    at_the_asked_rate(|| {
+        seq += 1;
+        let stamp = micros();
+        let frame = net::text_frame(&format!(
+            r#"{{"type":"data","seq":{seq},"t":1763796001.118,"values":{{"stamp":{stamp},"pad":"{padding}"}}}}"#
+        ));
+        for viewer in viewers.lock().expect("unharmed").iter_mut() {
+            viewer.write_all(&frame).expect("sent");
+        }
+    });
     std::process::exit(0);
 }
 
@@ -290,16 +332,18 @@ fn handshake(address: SocketAddr) -> TcpStream {
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).expect("sent");
-    let mut answer = VecDeque::new();
-    let mut byte = [0];
-    while !answer.iter().eq(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).expect("an answer");
-        answer.push_back(byte[0]);
-        if answer.len() > 4 {
-            answer.pop_front();
-        }
-    }
+    read_head(&mut stream);
     stream
+}
+
+fn read_head(stream: &mut TcpStream) {
+    let mut last = [0; 4];
+    let mut byte = [0];
+    while &last != b"\r\n\r\n" {
+        stream.read_exact(&mut byte).expect("a head");
+        last.rotate_left(1);
+        last[3] = byte[0];
+    }
 }
 
 impl Viewer {

@@ -306,17 +306,10 @@ struct Viewer {
     /// What has to go out before the next batch: hello, descriptions, a gap
     /// and its snapshot. Shared bytes, of one instant.
     first: VecDeque<Bytes>,
-    offered: Offer,
+    /// The last `fill` offered a heartbeat.
+    heartbeat: bool,
     /// When something was last sent.
     sent_at: Instant,
-}
-
-/// What the last `fill` offered, for `consume`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Offer {
-    First,
-    Batches,
-    Heartbeat,
 }
 
 impl Viewer {
@@ -328,19 +321,20 @@ impl Viewer {
             seq: 0,
             version: 0,
             first: VecDeque::new(),
-            offered: Offer::First,
+            heartbeat: false,
             sent_at: Instant::now(),
         }
     }
 
-    /// Looks at the hub once, under one lock, and decides what comes next.
+    /// Looks at the hub once, under one lock, and decides what comes next: what
+    /// has to go out first, and the batches behind it.
     fn look(&mut self, frames: &mut Frames) {
         let hub = self.hub.clone();
         let mut view = hub.view();
         if !self.greeted {
             self.greeted = true;
             self.greet(&view);
-        } else if self.seq + 1 < view.oldest() {
+        } else if self.seq + 1 < view.oldest() && self.first.is_empty() {
             self.shared.gaps.increment();
             self.describe_changes(&view);
             self.first.push_back(text_frame(&json::gap(self.seq + 1, view.seq())));
@@ -348,9 +342,13 @@ impl Viewer {
         } else if self.version < view.version() {
             self.describe_changes(&view);
         }
-        if self.first.is_empty() {
-            self.offer_batches(&mut view, frames);
+        for frame in &self.first {
+            if frames.is_full() {
+                return;
+            }
+            frames.push(frame.clone());
         }
+        self.offer_batches(&mut view, frames);
     }
 
     fn greet(&mut self, view: &View<'_>) {
@@ -391,8 +389,7 @@ impl Viewer {
         self.version = view.version();
     }
 
-    fn offer_batches(&mut self, view: &mut View<'_>, frames: &mut Frames) {
-        self.offered = Offer::Batches;
+    fn offer_batches(&self, view: &mut View<'_>, frames: &mut Frames) {
         let clock = self.hub.clock();
         for seq in self.seq + 1..=view.seq() {
             if frames.is_full() {
@@ -401,7 +398,11 @@ impl Viewer {
             let frame = view.encoded(seq, |channels, batch| {
                 text_frame(&json::data(seq, clock.wall_of(batch.start()), batch, channels))
             });
-            let Some(frame) = frame else { break };
+            let Some(frame) = frame else {
+                // Overtaken while an earlier snapshot is still under way: its
+                // gap comes when that is out.
+                return frames.expect_more();
+            };
             frames.push(frame);
         }
     }
@@ -409,19 +410,9 @@ impl Viewer {
 
 impl Cursor for Viewer {
     fn fill(&mut self, now: Instant, frames: &mut Frames) {
-        if self.first.is_empty() {
-            self.look(frames);
-        }
-        if !self.first.is_empty() {
-            self.offered = Offer::First;
-            for frame in &self.first {
-                if frames.is_full() {
-                    break;
-                }
-                frames.push(frame.clone());
-            }
-        } else if frames.is_empty() && self.due().is_some_and(|due| due <= now) {
-            self.offered = Offer::Heartbeat;
+        self.look(frames);
+        self.heartbeat = frames.is_empty() && self.due().is_some_and(|due| due <= now);
+        if self.heartbeat {
             frames.push(text_frame(&json::heartbeat(self.seq, self.hub.clock().wall())));
         }
     }
@@ -431,11 +422,12 @@ impl Cursor for Viewer {
             return;
         }
         self.sent_at = now;
-        match self.offered {
-            Offer::First => drop(self.first.drain(..count)),
-            Offer::Batches => self.seq += count as u64,
-            Offer::Heartbeat => {}
+        if self.heartbeat {
+            return;
         }
+        let first = count.min(self.first.len());
+        self.first.drain(..first);
+        self.seq += (count - first) as u64;
     }
 
     fn due(&self) -> Option<Instant> {
@@ -537,6 +529,25 @@ mod tests {
         assert!(texts[0].contains(&format!(r#"{{"type":"gap","from":1,"to":{last}}}"#)));
         assert!(texts[1].contains(&format!(r#""seq":{last},"#)) && texts[1].contains("snapshot"));
         assert_eq!(viewer.shared.gaps.get(), 1);
+    }
+
+    #[test]
+    fn one_that_is_overtaken_while_its_snapshot_is_under_way_gets_the_gap_afterwards() {
+        let (hub, source) = hub(10_000);
+        let mut viewer = Viewer::new(hub.clone(), Arc::default());
+        let now = Instant::now();
+        fill(&mut viewer, now);
+        viewer.consume(1, now);
+        for _ in 0..1000 {
+            publish(&hub, &source);
+        }
+        let mut frames = Frames::default();
+        viewer.fill(now, &mut frames);
+        assert!(frames.len() == 1 && frames.more_follows(), "the snapshot alone, and more");
+        viewer.consume(1, now);
+        let texts = take_all(&mut viewer, now);
+        assert!(texts[0].contains(r#"{"type":"gap","from":1,"to":1000}"#), "{texts:?}");
+        assert_eq!(texts.len(), 2);
     }
 
     #[test]

@@ -297,7 +297,7 @@ impl Opening {
         let limits = &engine.limits;
         socket.prepare_stream(limits.send_buffer, limits.not_sent);
         engine.stats.streams.increment();
-        let worker = engine.pool.least_busy();
+        let worker = engine.pool.for_new_client();
         let client = Arc::new(Client::new(NewClient {
             socket,
             slot,

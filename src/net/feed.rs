@@ -21,8 +21,10 @@ use tungstenite::protocol::frame::{
 /// [`Bell`], and the workers fill and send for all their clients.
 pub trait Cursor: Send {
     /// Puts the frames that come next into `frames`, until there are no more
-    /// or it is [full](Frames::is_full). Does not move the cursor: asked again,
-    /// it may answer anew. It must not block.
+    /// or it is [full](Frames::is_full): a cursor that leaves it not full, and
+    /// does not [expect more](Frames::expect_more), is not asked again before a
+    /// bell rings or it is [due](Self::due). Does not move the cursor: asked
+    /// again, it may answer anew. It must not block.
     ///
     /// A client that was overtaken gets here what puts it right (a gap and the
     /// latest values, say); no one else knows that it was behind.
@@ -43,10 +45,11 @@ pub trait Cursor: Send {
 pub struct Frames {
     list: Vec<Bytes>,
     bytes: usize,
+    more: bool,
 }
 
 impl Frames {
-    const MOST: usize = 64;
+    pub(super) const MOST: usize = 64;
     const BYTES: usize = 32 * 1024;
 
     /// Appends one whole frame, header included, as
@@ -59,6 +62,17 @@ impl Frames {
     /// Whether the next frame should wait for the next turn.
     pub fn is_full(&self) -> bool {
         self.list.len() >= Self::MOST || self.bytes >= Self::BYTES
+    }
+
+    /// Says that more will come when these are on their way, although there is
+    /// room left.
+    pub fn expect_more(&mut self) {
+        self.more = true;
+    }
+
+    /// Whether another fill is worth it at once.
+    pub(crate) fn more_follows(&self) -> bool {
+        self.more || self.is_full()
     }
 
     /// Whether there is no frame.
@@ -77,11 +91,12 @@ impl Frames {
 
     pub(super) fn clear(&mut self) {
         self.list.clear();
-        self.bytes = 0;
+        (self.bytes, self.more) = (0, false);
     }
 }
 
-/// Rung when a feed has something new; wakes all push workers. Cheap to clone;
+/// Rung when a feed has something new; wakes the push workers that have
+/// clients. Cheap to clone;
 /// ringing it again before they woke costs one atomic operation a worker.
 #[derive(Clone)]
 pub struct Bell(Arc<dyn Fn() + Send + Sync>);

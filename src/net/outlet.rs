@@ -19,7 +19,10 @@ use std::{
 use bytes::Bytes;
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
-use super::{feed::frame, socket::Socket};
+use super::{
+    feed::{Frames, frame},
+    socket::Socket,
+};
 use crate::{
     error::{Error, Result},
     message::CloseCode,
@@ -108,8 +111,11 @@ impl Outlet {
 
     /// One `sendmsg(2)` of shared bytes. Returns frames on their way and bytes.
     fn send_frames(&self, state: &mut State, frames: &[Bytes], now: Instant) -> (usize, usize) {
-        let parts: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
-        let sent = match self.socket.try_send(&parts) {
+        let mut parts = [IoSlice::new(&[]); Frames::MOST];
+        for (part, frame) in parts.iter_mut().zip(frames) {
+            *part = IoSlice::new(frame);
+        }
+        let sent = match self.socket.try_send(&parts[..frames.len().min(Frames::MOST)]) {
             Ok(sent) => sent,
             Err(error) => {
                 self.break_down(state, &error);

@@ -44,6 +44,9 @@ const WAKE: Token = Token(usize::MAX);
 /// Of a poll token, this many bits are the index; the rest is the generation,
 /// so that a late event never reaches the next client of a place.
 const INDEX_BITS: u32 = 16;
+/// So many clients are given to one worker before the next gets its first:
+/// each worker that has clients is one more thread to wake for every batch.
+const ENOUGH: usize = 128;
 /// How often one client may fill again within one turn; a fast publisher must
 /// not keep a worker with one client.
 const ROUNDS: usize = 64;
@@ -92,6 +95,7 @@ impl std::fmt::Debug for WorkerHandle {
 impl WorkerHandle {
     /// Hands a new client over.
     pub(super) fn join(&self, client: Arc<Client>, cursor: Option<Box<dyn Cursor>>) {
+        self.0.clients.fetch_add(1, AcqRel);
         self.inbox().joining.push((client, cursor));
         self.0.wake();
     }
@@ -146,19 +150,24 @@ impl Pool {
         Ok(Self { workers, threads: Mutex::new(threads) })
     }
 
-    /// The worker with the fewest clients.
-    pub(super) fn least_busy(&self) -> WorkerHandle {
-        let least = self.workers.iter().min_by_key(|worker| worker.0.clients.load(Relaxed));
+    /// The worker for a new client: the first that has not enough to do, or
+    /// the one with the fewest clients.
+    pub(super) fn for_new_client(&self) -> WorkerHandle {
+        let clients = |worker: &WorkerHandle| worker.0.clients.load(Relaxed);
+        let idle = self.workers.iter().find(|worker| clients(worker) < ENOUGH);
+        let chosen = idle.or_else(|| self.workers.iter().min_by_key(|worker| clients(worker)));
         // A pool has at least one worker: `Limits::validate` sees to it.
-        least.unwrap_or(&self.workers[0]).clone()
+        chosen.unwrap_or(&self.workers[0]).clone()
     }
 
-    /// A bell that wakes all workers.
+    /// A bell that wakes all workers that have clients. A client that joins
+    /// meanwhile is counted before its first fill, which sees what was
+    /// published before the bell.
     pub(super) fn bell(&self) -> Bell {
         let workers: Vec<_> = self.workers.iter().map(|worker| worker.0.clone()).collect();
         Bell::new(move || {
             for worker in &workers {
-                if !worker.rung.swap(true, AcqRel) {
+                if worker.clients.load(Acquire) > 0 && !worker.rung.swap(true, AcqRel) {
                     worker.wake();
                 }
             }
@@ -209,6 +218,13 @@ struct Member {
     ping_at: Instant,
 }
 
+#[derive(Default)]
+struct Tally {
+    frames: u64,
+    bytes: u64,
+    calls: u64,
+}
+
 struct Worker {
     shared: Arc<Shared>,
     poll: Poll,
@@ -216,6 +232,8 @@ struct Worker {
     free: Vec<usize>,
     generation: usize,
     frames: Frames,
+    /// What this turn has sent; counted once, at its end.
+    sent: Tally,
     sweep_at: Instant,
     closing_all: bool,
     limits: Limits,
@@ -240,6 +258,7 @@ impl Worker {
             free: Vec::new(),
             generation: 0,
             frames: Frames::default(),
+            sent: Tally::default(),
             sweep_at: Instant::now() + limits.ping_every,
             closing_all: false,
             limits,
@@ -265,6 +284,16 @@ impl Worker {
     /// One turn: the inbox, then what became writable, then news for all, then
     /// what is due.
     fn turn(&mut self, events: &Events, now: Instant) {
+        self.look_around(events, now);
+        let Tally { frames, bytes, calls } = std::mem::take(&mut self.sent);
+        if calls > 0 {
+            self.stats.frames_sent.add(frames);
+            self.stats.bytes_sent.add(bytes);
+            self.stats.sends.add(calls);
+        }
+    }
+
+    fn look_around(&mut self, events: &Events, now: Instant) {
         let rung = self.shared.rung.swap(false, AcqRel);
         self.read_inbox(now);
         for event in events.iter().filter(|event| event.token() != WAKE) {
@@ -321,7 +350,6 @@ impl Worker {
             ping_at,
         };
         self.members[index] = Some(member);
-        self.shared.clients.fetch_add(1, Relaxed);
         self.sweep_at = self.sweep_at.min(ping_at);
         if self.closing_all {
             self.close_member(index, now);
@@ -384,7 +412,6 @@ impl Worker {
         if member.blocked {
             return;
         }
-        let (mut frames, mut bytes, mut sends) = (0, 0, 0);
         let mut last = Sent::All;
         for round in 0.. {
             self.frames.clear();
@@ -402,18 +429,13 @@ impl Worker {
             }
             let pushed = member.client.outlet.push(self.frames.as_slice(), now);
             cursor.consume(pushed.taken, now);
-            frames += pushed.taken as u64;
-            bytes += pushed.bytes as u64;
-            sends += 1;
+            self.sent.frames += pushed.taken as u64;
+            self.sent.bytes += pushed.bytes as u64;
+            self.sent.calls += 1;
             last = pushed.sent;
-            if last != Sent::All {
+            if last != Sent::All || !self.frames.more_follows() {
                 break;
             }
-        }
-        if sends > 0 {
-            self.stats.frames_sent.add(frames);
-            self.stats.bytes_sent.add(bytes);
-            self.stats.sends.add(sends);
         }
         if last == Sent::Blocked {
             self.stats.blocked_sends.increment();
