@@ -107,29 +107,43 @@ fn host_name() -> String {
 }
 
 /// Raises the soft limit on descriptors, and serves no more connections than
-/// the process may have memory for.
+/// the process may have descriptors and memory for: clients must not take what
+/// the readings need.
 fn fit_to_process(limits: &mut Limits) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Descriptors of our own, beside the connections'.
-        let wanted = (limits.connections as libc::rlim_t + 64).min(hard);
-        if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_err() {
-            log::debug!("the limit on descriptors stays at {soft}");
-        }
+        let own = own_descriptors(limits);
+        let wanted = (limits.connections as libc::rlim_t + own).min(hard);
+        let raised = soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok();
+        let open = if raised { wanted } else { soft };
+        let affordable = usize::try_from(open.saturating_sub(own)).unwrap_or(usize::MAX);
+        serve_fewer(limits, affordable, &format!("{open} descriptors"));
     }
     let memory = [Resource::RLIMIT_DATA, Resource::RLIMIT_AS];
     let limit =
         memory.iter().filter_map(|&limit| getrlimit(limit).ok()).map(|(soft, _)| soft).min();
-    let Some(bytes) = limit.filter(|&bytes| bytes != RLIM_INFINITY) else { return };
-    let affordable = affordable_connections(bytes, limits);
-    if affordable < limits.connections {
-        log::warn!(
-            "the process may have {bytes} bytes of memory: serving {affordable} connections \
-             instead of {}",
-            limits.connections
-        );
-        limits.reserved_for_http = limits.reserved_for_http.min(affordable / 8);
-        limits.connections = affordable;
+    if let Some(bytes) = limit.filter(|&bytes| bytes != RLIM_INFINITY) {
+        let affordable = affordable_connections(bytes, limits);
+        serve_fewer(limits, affordable, &format!("{bytes} bytes of memory"));
     }
+}
+
+/// Descriptors beside the connections': two a worker; standard streams,
+/// listeners, the accept loop's own, refused peers, a file that is being read.
+fn own_descriptors(limits: &Limits) -> libc::rlim_t {
+    2 * limits.workers as libc::rlim_t + 30
+}
+
+fn serve_fewer(limits: &mut Limits, affordable: usize, because: &str) {
+    let affordable = affordable.max(2);
+    if affordable >= limits.connections {
+        return;
+    }
+    log::warn!(
+        "the process may have {because}: serving {affordable} connections instead of {}",
+        limits.connections
+    );
+    limits.reserved_for_http = limits.reserved_for_http.min(affordable / 8);
+    limits.connections = affordable;
 }
 
 /// The program's own share comes first; then each connection takes its stack,
@@ -140,7 +154,7 @@ fn affordable_connections(bytes: libc::rlim_t, limits: &Limits) -> usize {
     const ALLOCATOR: usize = 144 << 10;
     let each = limits.stack_bytes + limits.read_buffer + limits.message_bytes + ALLOCATOR;
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    (bytes.saturating_sub(OWN) / each).clamp(2, limits.connections.max(2))
+    bytes.saturating_sub(OWN) / each
 }
 
 /// Where to point the browser. A reader that has gone is no fault of ours.
@@ -224,9 +238,13 @@ mod tests {
     #[test]
     fn connections_are_as_many_as_memory_allows() {
         let limits = Limits::default();
-        assert_eq!(affordable_connections(1 << 30, &limits), limits.connections);
+        assert!(affordable_connections(1 << 30, &limits) > limits.connections);
         let few = affordable_connections(24 << 20, &limits);
         assert!((20..40).contains(&few), "{few} connections in 24 MiB");
-        assert_eq!(affordable_connections(0, &limits), 2);
+        let mut fitted = limits.clone();
+        serve_fewer(&mut fitted, few, "24 MiB");
+        assert_eq!((fitted.connections, fitted.validate().is_ok()), (few, true));
+        serve_fewer(&mut fitted, 0, "nothing");
+        assert_eq!((fitted.connections, fitted.streams()), (2, 2));
     }
 }

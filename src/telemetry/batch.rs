@@ -109,6 +109,13 @@ impl Batch {
         self.channels.retain(|&id| keep(id));
     }
 
+    /// Gives back the room that filling it has left over.
+    pub(crate) fn shrink(&mut self) {
+        self.later.shrink_to_fit();
+        self.channels.shrink_to_fit();
+        self.values.shrink_to_fit();
+    }
+
     /// Halves a batch by its columns; `None` when there is only one.
     pub(crate) fn split(&mut self) -> Option<Self> {
         let half = self.channels.len() / 2;

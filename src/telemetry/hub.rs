@@ -266,7 +266,11 @@ impl Source {
             let half = if part.size() > MAX_BATCH { part.split() } else { None };
             match half {
                 Some(half) => parts.extend([half, part]),
-                None => self.note(&mut state, part),
+                None => {
+                    // The ring counts what a batch holds, not its spare room.
+                    part.shrink();
+                    self.note(&mut state, part);
+                }
             }
         }
         let seq = state.seq;

@@ -4,8 +4,10 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::fd::AsRawFd,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -13,6 +15,9 @@ use boardcast::{
     App,
     net::{self, Application, Ended, Gate, Handle, Limits, Listeners},
     telemetry::{Batch, Channel, ChannelId, Hub, HubSettings, Source},
+};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
 };
 use serde_json::Value;
 use tungstenite::{Message, WebSocket, client::IntoClientRequest, handshake::client::Response};
@@ -210,9 +215,25 @@ pub(crate) fn tcp(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// A TCP connection whose kernel takes little: so its window was from the
+/// first, and no tuning widens it.
+pub(crate) fn narrow_tcp(address: SocketAddr) -> TcpStream {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+    setsockopt(&socket, sockopt::RcvBuf, &4096).expect("set");
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(address)).expect("connected");
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    stream
+}
+
 /// A raw connection after the handshake, with nothing read behind its head.
 pub(crate) fn raw_websocket(address: SocketAddr, path: &str) -> TcpStream {
-    let mut stream = tcp(address);
+    upgrade(tcp(address), path)
+}
+
+/// The handshake on a connection, with nothing read behind its head.
+pub(crate) fn upgrade(mut stream: TcpStream, path: &str) -> TcpStream {
     send(&mut stream, handshake(path));
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -256,7 +277,7 @@ pub(crate) fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Reads server frames until a Close; its code, or `None` at the end without one.
-pub(crate) fn raw_close_code(stream: &mut TcpStream) -> Option<u16> {
+pub(crate) fn raw_close_code(stream: &mut impl Read) -> Option<u16> {
     loop {
         let mut head = [0; 2];
         stream.read_exact(&mut head).ok()?;
@@ -335,11 +356,24 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, &format!("GET {path} HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n"))
 }
 
+/// A number of `/metrics` that has no labels.
+pub(crate) fn metric(address: SocketAddr, name: &str) -> u64 {
+    let page = get(address, "/metrics");
+    assert_eq!(page.status, 200, "{}", page.text());
+    let mut lines = page.text().lines().filter_map(|line| line.split_once(' '));
+    let (_, value) = lines.find(|(key, _)| *key == name).expect(name);
+    value.parse().expect("a number")
+}
+
 /// The real binary.
 pub(crate) struct Binary {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
     pub(crate) greeting: String,
+    /// Standard error so far.
+    log: Arc<Mutex<String>>,
+    /// Reads it along: a full pipe would hold the program up.
+    reader: Option<JoinHandle<()>>,
 }
 
 /// A command that starts a program of this package, behind `TEST_RUNNER` when
@@ -358,13 +392,22 @@ pub(crate) fn command(program: &str) -> Command {
 
 impl Binary {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = command(env!("CARGO_BIN_EXE_boardcast"))
-            .args(["--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("started");
+        let mut command = command(env!("CARGO_BIN_EXE_boardcast"));
+        Self::run(command.args(["--listen", "127.0.0.1:0"]).args(arguments))
+    }
+
+    /// Runs a command that ends in the program, and waits for its greeting.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        let log = Arc::new(Mutex::new(String::new()));
+        let written = log.clone();
+        let errors = BufReader::new(child.stderr.take().expect("piped"));
+        let reader = std::thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                *written.lock().expect("no panic") += &(line + "\n");
+            }
+        });
         let mut greeting = String::new();
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         while !greeting.contains("channels") {
@@ -373,7 +416,17 @@ impl Binary {
         }
         let address = greeting.split("ws://").nth(1).and_then(|rest| rest.split('/').next());
         let address = address.and_then(|address| address.parse().ok()).expect("an address");
-        Self { child, address, greeting }
+        Self { child, address, greeting, log, reader: Some(reader) }
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    /// A number of `/metrics` that the program counts about itself.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        metric(self.address, name)
     }
 
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
@@ -384,10 +437,8 @@ impl Binary {
     /// Waits for its end; the exit code and what it wrote to standard error.
     pub(crate) fn wait(mut self) -> (Option<i32>, String) {
         let status = wait_for("the program's end", || self.child.try_wait().expect("waited"));
-        let mut errors = String::new();
-        let mut stderr = self.child.stderr.take().expect("piped");
-        stderr.read_to_string(&mut errors).expect("UTF-8");
-        (status.code(), errors)
+        self.reader.take().expect("not joined yet").join().expect("no panic");
+        (status.code(), self.log())
     }
 }
 

@@ -10,5 +10,7 @@ mod http;
 mod misbehaviour;
 mod slow;
 mod stop;
+mod strain;
 mod stream;
+mod stress;
 mod websocket;

@@ -1,0 +1,221 @@
+//! The long forms of `strain`, and what takes its time: `make stress` runs
+//! them one after the other and shows what they measured.
+
+use std::{
+    process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{fixture::*, strain::*};
+
+/// As [`wait_for`], for what takes longer; looks a hundred times a second.
+fn wait_long<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+#[ignore = "stress: 20 s"]
+fn ten_seconds_without_descriptors() {
+    println!("| limit of 40 | served | refused | waiting | CPU, % | lines | newcomer served in |");
+    println!("|---|---|---|---|---|---|---|");
+    let servers =
+        [("at start", with_40_descriptors(&[])), ("later", without_further_descriptors())];
+    for (limit, server) in servers {
+        let Exhausted { served, refused, waiting, cpu, lines, recovery } =
+            exhaust(&server, Duration::from_secs(10));
+        let cpu = cpu * 100.0;
+        println!(
+            "| {limit} | {served} | {refused} | {waiting} | {cpu:.1} | {lines} | {recovery:.0?} |"
+        );
+    }
+}
+
+#[test]
+#[ignore = "stress: 10 s"]
+fn one_that_stands_still_until_the_ring_overtakes_it_gets_one_gap() {
+    let stood = stand_still(Duration::from_millis(8500));
+    println!("| batches | gaps of the one that stood still | memory, KiB |");
+    println!("|---|---|---|");
+    println!("| {} | {} | {:+} |", stood.batches, stood.gaps, stood.growth / 1024);
+    assert_eq!(stood.gaps, 1, "told once of all that it missed");
+}
+
+#[test]
+#[ignore = "stress: 15 s"]
+fn one_that_stands_still_for_too_long_is_ended_with_1013() {
+    let server = Binary::start(&["--interval", "10ms"]);
+    let still = upgrade(narrow_tcp(server.address), "/ws");
+    wait_long("the first refused send", 10, || {
+        (server.metric("boardcast_blocked_sends_total") > 0).then_some(())
+    });
+    let blocked = Instant::now();
+    let mut readers: Vec<_> = (0..20).map(|_| Reader::new(tcp(server.address))).collect();
+    let mut last = readers[0].seq;
+    let deadline = blocked + Duration::from_secs(20);
+    while !server.log().contains("1013") {
+        assert!(Instant::now() < deadline, "it is not ended: {}", server.log());
+        last += 1;
+        for reader in &mut readers {
+            reader.read_to(last);
+        }
+    }
+    let took = blocked.elapsed();
+    println!("| ended after |\n|---|\n| {took:.1?} |");
+    // The refusal was a moment old when we noticed it.
+    assert!((9.5..15.0).contains(&took.as_secs_f64()), "ended after {took:?}");
+    assert!(readers.iter().all(|reader| reader.gaps == 0), "a reader was overtaken");
+    assert_eq!(server.metric("boardcast_ended_slow_total"), 1);
+    wait_long("its place", 5, || (server.metric("boardcast_clients") == 20).then_some(()));
+    drop(still);
+}
+
+#[test]
+#[ignore = "stress: 10 s"]
+fn sigterm_with_500_clients() {
+    let took = stop_amid(500, 50);
+    println!("| clients | stuck | stop |\n|---|---|---|\n| 500 | 50 | {took:.2?} |");
+}
+
+#[test]
+#[ignore = "stress: 1 min"]
+fn twenty_thousand_connections_that_come_and_go() {
+    let seen = churn(20_000, 5000, 20_260_000);
+    println!("| connections | took | threads | descriptors | memory, KiB | grew by |");
+    println!("|---|---|---|---|---|---|");
+    println!(
+        "| 20000 | {:.1?} | {} | {} | {} | {:+} |",
+        seen.took,
+        seen.threads,
+        seen.descriptors,
+        seen.resident / 1024,
+        seen.growth / 1024
+    );
+}
+
+#[test]
+#[ignore = "stress: 15 s"]
+fn cpu_use_over_many_windows() {
+    println!("| told, % | seen, % |\n|---|---|");
+    for (told, seen) in compare_cpu(15, 9) {
+        println!("| {told:.1} | {seen:.1} |");
+    }
+}
+
+#[test]
+#[ignore = "stress: 10 s"]
+fn an_idle_server_sleeps_between_its_ticks() {
+    let server = Binary::start(&["--interval", "1s"]);
+    let process = Process::of(&server);
+    // Nobody has come yet: no deadline is left over from anyone.
+    let ticks = || process.sleeps().iter().find(|(name, _)| name == "bc-sampler").map(|s| s.1);
+    let first = ticks();
+    wait_long("two ticks", 10, || (ticks() >= first.map(|count| count + 2)).then_some(()));
+    let before = process.sleeps();
+    thread::sleep(Duration::from_secs(5));
+    let after = process.sleeps();
+    println!("| thread | wake-ups in 5 s |\n|---|---|");
+    let mut wakes = Vec::new();
+    for ((name, before), (_, after)) in before.iter().zip(&after) {
+        println!("| {name} | {} |", after - before);
+        wakes.push((name.as_str(), after - before));
+    }
+    for (name, wakes) in wakes {
+        let most = match name {
+            "boardcast" | "bc-accept" => 0,
+            name if name.starts_with("bc-push") => 3,
+            // The sampler, and sources that it asks and that answer.
+            _ => 12,
+        };
+        assert!(wakes <= most, "{name} woke {wakes} times");
+    }
+}
+
+#[test]
+#[ignore = "stress: 1 min, root"]
+fn a_peer_whose_cable_is_pulled_is_ended_after_45_seconds() {
+    let Some(far) = Namespace::make() else {
+        println!("skipped: making a network namespace takes root and `ip`");
+        return;
+    };
+    let program = command(env!("CARGO_BIN_EXE_boardcast"));
+    let mut inside = Command::new("ip");
+    inside.args(["netns", "exec", &far.name]).arg(program.get_program()).args(program.get_args());
+    // So seldom that the socket never fills up: silence alone must tell.
+    let server = Binary::run(inside.args(["--listen", "192.0.2.1:0", "--interval", "30s"]));
+    let process = Process::of(&server);
+    let mut client = Client::connect(server.address, "/ws");
+    client.next("data");
+    let threads = process.threads();
+    client.say(r#"{"type":"ping","id":1}"#);
+    client.next("pong");
+    let heard = Instant::now();
+    far.pull();
+    wait_long("the end", 60, || server.log().contains("nothing heard").then_some(()));
+    let told = heard.elapsed();
+    wait_long("the end of its thread", 5, || (process.threads() < threads).then_some(()));
+    let ended = heard.elapsed();
+    println!("| told after | thread gone after |\n|---|---|\n| {told:.1?} | {ended:.1?} |");
+    assert!((44.8..50.0).contains(&ended.as_secs_f64()), "ended after {ended:?}");
+    far.plug();
+    assert_eq!(server.metric("boardcast_ended_silent_total"), 1);
+    wait_long("a place for all but the one that asks", 5, || {
+        (server.metric("boardcast_connections") == 1).then_some(())
+    });
+    drop(client);
+}
+
+/// A network namespace at the far end of a virtual cable; the addresses are of
+/// TEST-NET-1 (RFC 5737), which no real network uses.
+struct Namespace {
+    name: String,
+    near: String,
+}
+
+impl Namespace {
+    /// `None` when this user may not, or there is no `ip`.
+    fn make() -> Option<Self> {
+        let id = std::process::id();
+        let (name, near, far) = (format!("bc-{id}"), format!("bcn{id}"), format!("bcf{id}"));
+        ip(&["netns", "add", &name])?;
+        // From here on it is removed whatever happens.
+        let made = Self { name, near };
+        let Self { name, near } = &made;
+        ip(&["link", "add", near, "type", "veth", "peer", "name", &far])?;
+        ip(&["link", "set", &far, "netns", name])?;
+        ip(&["addr", "add", "192.0.2.2/30", "dev", near])?;
+        ip(&["-n", name, "addr", "add", "192.0.2.1/30", "dev", &far])?;
+        ip(&["-n", name, "link", "set", &far, "up"])?;
+        ip(&["link", "set", near, "up"])?;
+        Some(made)
+    }
+
+    /// From now on nothing gets through, and no one is told.
+    fn pull(&self) {
+        ip(&["link", "set", &self.near, "down"]).expect("pulled");
+    }
+
+    fn plug(&self) {
+        ip(&["link", "set", &self.near, "up"]).expect("plugged in");
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // One end of the cable takes the other along.
+        let _ = ip(&["link", "del", &self.near]);
+        let _ = ip(&["netns", "del", &self.name]);
+    }
+}
+
+fn ip(arguments: &[&str]) -> Option<Output> {
+    let output = Command::new("ip").args(arguments).output().ok()?;
+    output.status.success().then_some(output)
+}
