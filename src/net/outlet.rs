@@ -78,6 +78,8 @@ struct State {
     held: bool,
     /// Since when the kernel has taken nothing although something waits.
     blocked_since: Option<Instant>,
+    /// Threads that wait for room.
+    senders: usize,
 }
 
 impl Outlet {
@@ -162,7 +164,7 @@ impl Outlet {
             Some(OpCode::Control(Control::Close)) => {
                 state.closing = true;
                 state.close = frame;
-                self.room.notify_all();
+                self.tell_senders(&state);
             }
             // Only the newest pong is of use (RFC 6455 section 5.5.3).
             Some(OpCode::Control(Control::Pong)) => state.pong = frame,
@@ -194,7 +196,9 @@ impl Outlet {
             if state.waiting() == 0 {
                 break;
             }
+            state.senders += 1;
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.senders -= 1;
         }
         match self.send_one(&mut state, frame, Instant::now()) {
             Sent::Closed => Err(Error::Closed),
@@ -251,7 +255,7 @@ impl Outlet {
             return Sent::Closed;
         }
         if state.waiting() == 0 {
-            self.room.notify_all();
+            self.tell_senders(state);
         }
         Sent::All
     }
@@ -259,9 +263,18 @@ impl Outlet {
     /// The peer is gone, or must go: wake its thread, let go of what waits.
     fn break_down(&self, state: &mut State, error: &io::Error) {
         log::debug!("a connection broke: {error}");
-        *state = State { broken: true, closed: true, closing: true, ..State::default() };
+        let senders = state.senders;
+        *state = State { broken: true, closed: true, closing: true, senders, ..State::default() };
         self.socket.shutdown(Shutdown::Both);
-        self.room.notify_all();
+        self.tell_senders(state);
+    }
+
+    /// There is room, or never will be again. Waking nobody costs a system call
+    /// all the same, and mostly there is nobody.
+    fn tell_senders(&self, state: &State) {
+        if state.senders > 0 {
+            self.room.notify_all();
+        }
     }
 
     /// Ends both directions without a Close.
