@@ -1,7 +1,7 @@
 //! What a polled source sees at one tick, as plain data.
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     telemetry::{Channel, Value},
 };
 
@@ -15,14 +15,16 @@ pub struct Reading {
 }
 
 /// The readings of one tick.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Readings {
     list: Vec<Reading>,
+    /// The first channel that was left out, and why.
+    refused: Option<Error>,
 }
 
 impl Readings {
-    /// Adds a value. A channel whose name is not valid is left out and
-    /// logged: a source makes levels of foreign names with
+    /// Adds a value. A channel whose name is not valid is left out, and the
+    /// sampler says so: a source makes levels of foreign names with
     /// [`Levels`](crate::telemetry::Levels).
     pub fn push(&mut self, channel: Result<Channel>, value: impl Into<Value>) {
         self.add(channel, Ok(value.into()));
@@ -36,8 +38,13 @@ impl Readings {
     fn add(&mut self, channel: Result<Channel>, value: Result<Value, String>) {
         match channel {
             Ok(channel) => self.list.push(Reading { channel, value }),
-            Err(error) => log::warn!("a reading is left out: {error}"),
+            Err(error) => drop(self.refused.get_or_insert(error)),
         }
+    }
+
+    /// Why a channel was left out, if one was.
+    pub(super) fn refused(&self) -> Option<&Error> {
+        self.refused.as_ref()
     }
 
     /// The number that was read of a channel, for tests and sums.
@@ -54,6 +61,7 @@ impl Readings {
     /// Forgets the readings, keeps the room.
     pub fn clear(&mut self) {
         self.list.clear();
+        self.refused = None;
     }
 }
 

@@ -13,7 +13,10 @@ use std::{
 };
 
 use super::{Polled, Reading, Readings};
-use crate::telemetry::{Batch, BootTime, Channel, ChannelId, ChannelName, Hub, Source, Value};
+use crate::{
+    error::{Error, Result},
+    telemetry::{Batch, BootTime, Channel, ChannelId, ChannelName, Hub, Source, Value},
+};
 
 /// Polls sources; can be stepped by hand with [`tick`](Self::tick).
 pub struct Sampler {
@@ -29,6 +32,8 @@ struct Entry {
     publisher: Source,
     known: HashMap<ChannelName, Known>,
     broken: bool,
+    /// When it was last said that a channel was left out.
+    complained: Option<BootTime>,
 }
 
 struct Known {
@@ -54,7 +59,8 @@ impl Sampler {
     pub fn add(&mut self, polled: impl Polled + 'static) {
         let publisher = self.hub.source(polled.name());
         let polled = Box::new(polled);
-        self.sources.push(Entry { polled, publisher, known: HashMap::new(), broken: false });
+        let known = HashMap::new();
+        self.sources.push(Entry { polled, publisher, known, broken: false, complained: None });
     }
 
     /// Asks every source once. `now` is the instant of the readings.
@@ -120,10 +126,19 @@ fn wait_until(deadline: Instant, told: &(Mutex<bool>, Condvar)) -> bool {
 
 impl Entry {
     fn publish(&mut self, now: BootTime, readings: &Readings, interval: Duration, tick: u64) {
+        if let Some(error) = readings.refused() {
+            self.complain(now, error);
+        }
         let mut batch = Batch::at(now);
         let mut failed = Vec::new();
         for Reading { channel, value } in readings {
-            let Some(id) = self.know(channel, interval, tick) else { continue };
+            let id = match self.know(channel, interval, tick) {
+                Ok(id) => id,
+                Err(error) => {
+                    self.complain(now, &error);
+                    continue;
+                }
+            };
             match value {
                 Ok(value) => batch.set(id, value.clone()),
                 Err(reason) => {
@@ -145,25 +160,27 @@ impl Entry {
     }
 
     /// The number of a channel, declared when it is met for the first time.
-    fn know(&mut self, channel: &Channel, interval: Duration, tick: u64) -> Option<ChannelId> {
+    fn know(&mut self, channel: &Channel, interval: Duration, tick: u64) -> Result<ChannelId> {
         if let Some(known) = self.known.get_mut(&channel.name) {
             known.seen = tick;
             known.gone = false;
-            return Some(known.id);
+            return Ok(known.id);
         }
         let mut channel = channel.clone();
         // Two missed ticks and a little.
         channel.stale_after.get_or_insert((interval * 3).max(Duration::from_secs(3)));
         let name = channel.name.clone();
-        match self.publisher.channel(channel) {
-            Ok(id) => {
-                self.known.insert(name, Known { id, seen: tick, gone: false });
-                Some(id)
-            }
-            Err(error) => {
-                log::warn!("{}: {error}", self.publisher.name());
-                None
-            }
+        let id = self.publisher.channel(channel)?;
+        self.known.insert(name, Known { id, seen: tick, gone: false });
+        Ok(id)
+    }
+
+    /// Says at most once a minute that a channel is left out: the next tick
+    /// would say the same, for as long as the board runs.
+    fn complain(&mut self, now: BootTime, error: &Error) {
+        if self.complained.is_none_or(|at| now.since(at) >= Duration::from_secs(60)) {
+            self.complained = Some(now);
+            log::warn!("{}: a channel is left out: {error}", self.publisher.name());
         }
     }
 
@@ -271,6 +288,29 @@ mod tests {
         let statuses = statuses(&hub);
         assert!(matches!(&statuses[0].1, Status::Error(why) if why.contains("fault")));
         assert_eq!(statuses[1], ("good".into(), Status::Ok));
+    }
+
+    #[test]
+    fn channels_that_are_left_out_are_told_of_once_a_minute_and_the_others_go_on() {
+        let hub = Hub::new(HubSettings { max_channels: 1, ..HubSettings::default() });
+        let mut sampler = Sampler::new(hub.clone(), Duration::from_secs(1));
+        let ticks: Vec<fn(&mut Readings)> = vec![
+            |readings| {
+                readings.push(Channel::gauge("a"), 1.0);
+                readings.push(Channel::gauge("one too many"), 2.0);
+                readings.push(Channel::gauge("b"), 3.0);
+            };
+            3
+        ];
+        sampler.add(Script(ticks.into_iter()));
+        let start = hub.clock().boot();
+        for (later, told) in [(0, 0), (59, 0), (61, 61)] {
+            sampler.tick(start + Duration::from_secs(later));
+            let told = start + Duration::from_secs(told);
+            assert_eq!(sampler.sources[0].complained, Some(told), "after {later} s");
+        }
+        assert_eq!(hub.view().channels().len(), 1);
+        assert_eq!(hub.view().seq(), 3);
     }
 
     #[test]
