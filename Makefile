@@ -56,7 +56,7 @@ test: setup $(web)/node_modules/.all page
 
 bench: setup page
 	$(CARGO) bench --bench steps
-	$(CARGO) bench --bench fanout -- ws floor $(ARGS)
+	$(CARGO) bench --bench fanout -- ws prototype floor $(ARGS)
 
 stress: page
 	$(CARGO) test --release --test it stress:: -- --ignored --nocapture --test-threads=1

@@ -2,18 +2,21 @@
 //! server, how late is it, and what does a client weigh?
 //!
 //! `make bench`, or `cargo bench --bench fanout -- 1000x100x10 9000x1x10`
-//! (clients × batches a second × seconds). Two references are measured in the
-//! same run: with `ws` as an argument Node's `ws`, with `floor` a bare loop of
-//! `send(2)` that knows no WebSocket: what the kernel alone costs here.
+//! (clients × batches a second × seconds). Three references are measured in
+//! the same run: with `ws` as an argument Node's `ws`; with `prototype` the
+//! bare shape that the design was chosen by; with `floor` a loop of `send(2)`
+//! that knows no WebSocket: what the kernel alone costs here.
 //!
 //! The server is a process of its own (this program, started again), so that
 //! its CPU time and memory are its alone. The load client checks every `seq`:
 //! a message that is lost or doubled ends the run.
 
 use std::{
+    collections::VecDeque,
     fs,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, IoSlice, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -25,9 +28,13 @@ use boardcast::{
     net::{self, Gate, Limits, Listeners},
     telemetry::{Batch, Channel, Hub, HubSettings},
 };
-use mio::{Events, Interest, Poll, Token};
+use bytes::Bytes;
+use mio::{Events, Interest, Poll, Token, Waker};
 use nix::{
-    sys::resource::{Resource, getrlimit, setrlimit},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        socket::{MsgFlags, send, sendmsg},
+    },
     time::{ClockId, clock_gettime},
 };
 
@@ -47,6 +54,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     match arguments.first().map(String::as_str) {
         Some("serve") => return serve(),
+        Some("serve-prototype") => return serve_prototype(),
         Some("serve-floor") => return serve_floor(),
         _ => raise_descriptors(),
     }
@@ -64,6 +72,10 @@ fn main() {
         println!("{}", measure("boardcast", own_server("serve"), scenario));
         if asked("ws") {
             println!("{}", measure("Node ws", node_server(), scenario));
+        }
+        if asked("prototype") {
+            let server = own_server("serve-prototype");
+            println!("{}", measure("prototype", server, scenario));
         }
         if asked("floor") {
             println!("{}", measure("bare send(2)", own_server("serve-floor"), scenario));
@@ -136,6 +148,86 @@ fn at_the_asked_rate(mut publish: impl FnMut()) {
     }
 }
 
+/// The prototype: a thread that reads for each connection (tungstenite, its
+/// default buffers), one push worker with a ring and cursors. No limits, no
+/// time-outs, no slow clients: a send that would block ends the run.
+fn serve_prototype() {
+    #[derive(Default)]
+    struct Shared {
+        /// Frames, and the number of the first of them.
+        ring: Mutex<(VecDeque<Bytes>, u64)>,
+        joining: Mutex<Vec<(Arc<TcpStream>, u64)>>,
+    }
+    raise_descriptors();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    println!("{}", listener.local_addr().expect("bound").port());
+    let shared = Arc::new(Shared::default());
+    let mut poll = Poll::new().expect("a poll");
+    let waker = Waker::new(poll.registry(), Token(0)).expect("a waker");
+
+    let accepting = shared.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = Arc::new(stream.expect("accepted"));
+            stream.set_nodelay(true).expect("set");
+            let shared = accepting.clone();
+            let serve = move || {
+                let mut socket = tungstenite::accept(&*stream).expect("a WebSocket client");
+                let ring = shared.ring.lock().expect("unharmed");
+                let next = ring.1 + ring.0.len() as u64;
+                shared.joining.lock().expect("unharmed").push((stream.clone(), next));
+                drop(ring);
+                while socket.read().is_ok() {}
+            };
+            thread::Builder::new().stack_size(128 * 1024).spawn(serve).expect("a thread");
+        }
+    });
+
+    let pushing = shared.clone();
+    thread::spawn(move || {
+        let mut events = Events::with_capacity(64);
+        let mut clients: Vec<(Arc<TcpStream>, u64)> = Vec::new();
+        let mut frames: Vec<Bytes> = Vec::new();
+        loop {
+            poll.poll(&mut events, None).expect("polled");
+            clients.append(&mut pushing.joining.lock().expect("unharmed"));
+            for (stream, cursor) in &mut clients {
+                let ring = pushing.ring.lock().expect("unharmed");
+                let behind = cursor.saturating_sub(ring.1) as usize;
+                frames.extend(ring.0.iter().skip(behind).cloned());
+                drop(ring);
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                let sent = match &frames[..] {
+                    [] => continue,
+                    [frame] => send(stream.as_raw_fd(), frame, flags),
+                    all => {
+                        let parts: Vec<_> = all.iter().map(|frame| IoSlice::new(frame)).collect();
+                        sendmsg::<()>(stream.as_raw_fd(), &parts, &[], flags, None)
+                    }
+                };
+                let whole = frames.iter().map(Bytes::len).sum();
+                assert_eq!(sent, Ok(whole), "a prototype's client is never slow");
+                *cursor += frames.len() as u64;
+                frames.clear();
+            }
+        }
+    });
+
+    let mut seq = 0;
+    at_the_asked_rate(|| {
+        seq += 1;
+        let mut ring = shared.ring.lock().expect("unharmed");
+        ring.0.push_back(data_frame(seq));
+        if ring.0.len() > 1024 {
+            ring.0.pop_front();
+            ring.1 += 1;
+        }
+        drop(ring);
+        waker.wake().expect("woken");
+    });
+    std::process::exit(0);
+}
+
 /// The floor: one thread that sends the same bytes to every socket in turn.
 fn serve_floor() {
     raise_descriptors();
@@ -152,18 +244,23 @@ fn serve_floor() {
             accepted.lock().expect("unharmed").push(stream);
         }
     });
-    let (padding, mut seq) = ("x".repeat(PAD), 0);
+    let mut seq = 0;
     at_the_asked_rate(|| {
         seq += 1;
-        let stamp = micros();
-        let frame = net::text_frame(&format!(
-            r#"{{"type":"data","seq":{seq},"t":1763796001.118,"values":{{"stamp":{stamp},"pad":"{padding}"}}}}"#
-        ));
+        let frame = data_frame(seq);
         for viewer in viewers.lock().expect("unharmed").iter_mut() {
             viewer.write_all(&frame).expect("sent");
         }
     });
     std::process::exit(0);
+}
+
+/// The message that Boardcast sends, made by hand.
+fn data_frame(seq: u64) -> Bytes {
+    let (stamp, padding) = (micros(), "x".repeat(PAD));
+    net::text_frame(&format!(
+        r#"{{"type":"data","seq":{seq},"t":1763796001.118,"values":{{"stamp":{stamp},"pad":"{padding}"}}}}"#
+    ))
 }
 
 /// The clock that both sides read.

@@ -13,7 +13,7 @@ const rows = readFileSync(0, "utf8")
   }));
 const servers = [...new Set(rows.map((row) => row.server))];
 const loads = [...new Set(rows.map((row) => row.load))];
-const colours = ["#1f6f8b", "#c47a2c", "#8a8f98"];
+const colours = ["#1f6f8b", "#c47a2c", "#6b8e4e", "#8a8f98"];
 const [width, bar, gap, left] = [760, 16, 14, 190];
 const group = servers.length * bar + gap;
 const panel = loads.length * group + 50;

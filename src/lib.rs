@@ -62,6 +62,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod error;
+mod fault;
 pub mod message;
 pub mod net;
 pub mod sources;

@@ -14,14 +14,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use tungstenite::{
-    Error as WsError, error::ProtocolError, handshake::server::create_response_with_body,
-};
 
 use super::{
     client::{Client, Connection, Handler, NewClient},
     feed::{Bell, Cursor},
     gate::Gate,
+    handshake,
     http::{Parsed, Request, Response},
     limits::Limits,
     pusher::Pool,
@@ -230,19 +228,10 @@ impl Conversation<'_> {
         upgrade: &Upgrade,
         slot: &Slot,
     ) -> Result<String, Response> {
-        if request.has_body() {
-            return Err(Response::text(400, "a WebSocket handshake has no body"));
-        }
-        let no_text = || Response::text(400, "this is no WebSocket handshake");
-        let handshake = request.handshake().ok_or_else(no_text)?;
-        let made = create_response_with_body(&handshake, || ()).map_err(refuse_handshake)?;
+        let mut head = handshake::accept(request)?;
         if slot.enter(Phase::Stream, None) == Err(Refusal::Full) {
             self.engine.stats.refused_full.increment();
             return Err(full());
-        }
-        let mut head = String::from("HTTP/1.1 101 Switching Protocols\r\n");
-        for (name, value) in made.headers() {
-            head += &format!("{name}: {}\r\n", value.to_str().unwrap_or_default());
         }
         if let Some(protocol) = &upgrade.protocol {
             head += &format!("Sec-WebSocket-Protocol: {protocol}\r\n");
@@ -330,17 +319,6 @@ struct Opened {
 pub(super) fn full() -> Response {
     Response::text(503, "all connections are taken; try again in a few seconds")
         .header("Retry-After", "5")
-}
-
-fn refuse_handshake(error: WsError) -> Response {
-    match error {
-        WsError::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
-            // RFC 6455 section 4.2.2.
-            Response::upgrade_required("this server speaks WebSocket version 13 (RFC 6455)")
-                .header("Sec-WebSocket-Version", "13")
-        }
-        error => Response::text(400, format!("this is no WebSocket handshake: {error}")),
-    }
 }
 
 /// Tells the worker that the client is gone, whichever way its thread ends.

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, fmt::Write as _, net::SocketAddr, ops::Range};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Uri, Version};
+use http::{Method, Uri, Version};
 
 use super::limits::Limits;
 
@@ -132,21 +132,9 @@ impl Request {
         self.header_list("upgrade").any(|name| name.eq_ignore_ascii_case("websocket"))
     }
 
-    /// The handshake in the form that tungstenite takes: only the headers
-    /// that it looks at.
-    pub(super) fn handshake(&self) -> Option<http::Request<()>> {
-        const HEADERS: [&str; 4] =
-            ["connection", "upgrade", "sec-websocket-version", "sec-websocket-key"];
-        let mut request = http::Request::new(());
-        *request.method_mut() = self.method.clone();
-        *request.version_mut() = self.version;
-        for name in HEADERS {
-            if let Some(value) = self.values(name).next() {
-                let value = HeaderValue::from_bytes(value).ok()?;
-                request.headers_mut().append(name, value);
-            }
-        }
-        Some(request)
+    /// Whether it is HTTP/1.1 and not 1.0.
+    pub(super) fn is_http_11(&self) -> bool {
+        self.version == Version::HTTP_11
     }
 
     /// Whether a body follows. Such a connection is closed after the answer,
@@ -160,7 +148,7 @@ impl Request {
     /// (RFC 9112 section 9.3).
     pub(super) fn keeps_alive(&self) -> bool {
         let close = self.header_list("connection").any(|name| name.eq_ignore_ascii_case("close"));
-        self.version == Version::HTTP_11 && !close && !self.has_body()
+        self.is_http_11() && !close && !self.has_body()
     }
 }
 

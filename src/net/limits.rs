@@ -45,7 +45,7 @@ pub struct Limits {
     /// Bytes of pongs, replies and other unasked frames that wait for a slow
     /// client. Default 16 KiB; more ends the connection.
     pub control_bytes: usize,
-    /// tungstenite's read buffer, in bytes. Default 1 KiB: viewers say little,
+    /// tungstenite's read buffer, in bytes. Default 512 bytes: viewers say little,
     /// and a larger message makes room for itself. It is resident as a whole.
     pub read_buffer: usize,
     /// Stack of a connection's thread, in bytes. Default 128 KiB, of which
@@ -89,7 +89,7 @@ impl Default for Limits {
             message_burst: 40,
             control_rate: 10,
             control_bytes: 16 * 1024,
-            read_buffer: 1024,
+            read_buffer: 512,
             stack_bytes: 128 * 1024,
             send_buffer: 64 * 1024,
             not_sent: 16 * 1024,

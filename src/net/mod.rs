@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A file here uses only the ones above it: `limits`, `stats`, `socket`,
-//! `http`, `gate`, `feed`, `slots`, `outlet`, `client`, `pusher`, `stream`,
+//! `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`, `client`, `pusher`, `stream`,
 //! `connection`, `acceptor`, `server`.
 
 mod acceptor;
@@ -22,6 +22,7 @@ mod client;
 mod connection;
 mod feed;
 mod gate;
+mod handshake;
 mod http;
 mod limits;
 mod outlet;

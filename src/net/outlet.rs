@@ -113,11 +113,17 @@ impl Outlet {
 
     /// One `sendmsg(2)` of shared bytes. Returns frames on their way and bytes.
     fn send_frames(&self, state: &mut State, frames: &[Bytes], now: Instant) -> (usize, usize) {
-        let mut parts = [IoSlice::new(&[]); Frames::MOST];
-        for (part, frame) in parts.iter_mut().zip(frames) {
-            *part = IoSlice::new(frame);
-        }
-        let sent = match self.socket.try_send(&parts[..frames.len().min(Frames::MOST)]) {
+        let tried = match frames {
+            [frame] => self.socket.try_send(&[IoSlice::new(frame)]),
+            frames => {
+                let mut parts = [IoSlice::new(&[]); Frames::MOST];
+                for (part, frame) in parts.iter_mut().zip(frames) {
+                    *part = IoSlice::new(frame);
+                }
+                self.socket.try_send(&parts[..frames.len().min(Frames::MOST)])
+            }
+        };
+        let sent = match tried {
             Ok(sent) => sent,
             Err(error) => {
                 self.break_down(state, &error);

@@ -37,6 +37,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    fault,
     message::CloseCode,
 };
 
@@ -329,6 +330,7 @@ impl Worker {
     }
 
     fn admit(&mut self, client: Arc<Client>, cursor: Option<Box<dyn Cursor>>, now: Instant) {
+        fault::may_strike("worker");
         let index = self.free.pop().unwrap_or_else(|| {
             self.members.push(None);
             self.members.len() - 1

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    fault,
     message::{CloseCode, CloseEvent, Message},
 };
 
@@ -105,6 +106,7 @@ impl Stream<'_> {
             WsMessage::Pong(_) | WsMessage::Frame(_) => return self.flood_check(now),
         };
         self.stats.messages_received.increment();
+        fault::may_strike("message");
         if !self.messages.take(now) {
             return Some(self.refuse(CloseCode::POLICY, "too many messages; send fewer a second"));
         }

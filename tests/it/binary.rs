@@ -105,3 +105,38 @@ fn bounds_are_flags() {
         .expect("started");
     assert_eq!(output.status.code(), Some(1));
 }
+
+/// The program of this test is a debug build, which can be told to panic.
+fn with_planted_panic(place: &str) -> Binary {
+    let mut command = command(env!("CARGO_BIN_EXE_boardcast"));
+    Binary::run(command.args(["--listen", "127.0.0.1:0"]).env("BOARDCAST_FAULT", place))
+}
+
+#[test]
+fn a_worker_that_dies_ends_the_program_with_one_clear_line() {
+    let server = with_planted_panic("worker");
+    // The worker meets its first client and dies; nobody else keeps it going.
+    let _ = Client::try_connect(server.address, "/ws", &[]);
+    let (code, log) = server.wait();
+    assert_eq!(code, Some(1));
+    let last: Vec<_> = log.lines().filter(|line| line.starts_with("boardcast: ")).collect();
+    assert_eq!(last, ["boardcast: bc-push-0 panicked; the program must be started anew"], "{log}");
+    assert!(!log.contains("backtrace"), "{log}");
+}
+
+#[test]
+fn a_connection_that_panics_ends_alone() {
+    let server = with_planted_panic("message");
+    let mut others: Vec<_> = (0..3).map(|_| Client::connect(server.address, "/ws")).collect();
+    let mut unlucky = Client::connect(server.address, "/ws");
+    unlucky.next("data");
+    unlucky.say(r#"{"type":"ping"}"#);
+    assert_eq!(unlucky.close_code(), Some(1011));
+    assert_eq!(server.metric("boardcast_panics_total"), 1);
+    for client in &mut others {
+        let first = client.next("data")["seq"].as_u64();
+        assert!(first < client.next("data")["seq"].as_u64());
+    }
+    let log = server.log();
+    assert_eq!(log.matches("planted at message").count(), 1, "{log}");
+}
