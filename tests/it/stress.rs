@@ -116,8 +116,9 @@ fn an_idle_server_sleeps_between_its_ticks() {
     let process = Process::of(&server);
     // Nobody has come yet: no deadline is left over from anyone.
     let ticks = || process.sleeps().iter().find(|(name, _)| name == "bc-sampler").map(|s| s.1);
-    let first = ticks();
-    wait_long("two ticks", 10, || (ticks() >= first.map(|count| count + 2)).then_some(()));
+    // A thread bears its name only once it runs.
+    let first = wait_for("the sampler", ticks);
+    wait_long("two ticks", 10, || (ticks()? >= first + 2).then_some(()));
     let before = process.sleeps();
     thread::sleep(Duration::from_secs(5));
     let after = process.sleeps();
