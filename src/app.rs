@@ -19,10 +19,11 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
+    error::Error,
     message::{CloseCode, Message},
     net::{
-        Answer, Application, Bell, Connection, Counter, Cursor, Frames, Handle, Handler, Request,
-        Response, Stats, Upgrade, text_frame,
+        Answer, Application, Bell, Connection, Counter, Cursor, Feed, Frames, Handle, Handler,
+        Request, Response, Stats, Upgrade, text_frame,
     },
     sources::Running,
     telemetry::{Hub, Status, View},
@@ -41,7 +42,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The telemetry application.
 pub struct App {
     hub: Hub,
-    shared: Arc<Shared>,
+    telemetry: Telemetry,
     /// The engine's counters and occupancy, once it runs.
     engine: OnceLock<EngineView>,
     /// Stopped, one after the other, when the server stops.
@@ -62,12 +63,8 @@ impl std::fmt::Debug for App {
 impl App {
     /// Serves a hub.
     pub fn new(hub: Hub) -> Arc<Self> {
-        Arc::new(Self {
-            hub,
-            shared: Arc::default(),
-            engine: OnceLock::new(),
-            sources: Mutex::default(),
-        })
+        let telemetry = Telemetry { hub: hub.clone(), shared: Arc::default() };
+        Arc::new(Self { hub, telemetry, engine: OnceLock::new(), sources: Mutex::default() })
     }
 
     /// Shows the engine's counters in `/metrics`.
@@ -93,10 +90,8 @@ impl App {
             return Answer::Response(Response::text(400, sentence));
         }
         let mut offered = request.header_list("sec-websocket-protocol").peekable();
-        let hub = self.hub.clone();
-        let session = Session { hub: hub.clone() };
-        let viewer = Viewer::new(hub, self.shared.clone());
-        let upgrade = Upgrade::new(|_, _| session).feed(viewer);
+        let session = Session { hub: self.hub.clone() };
+        let upgrade = Upgrade::new(|_, _| session).feed(&self.telemetry);
         if offered.peek().is_none() {
             return Answer::Upgrade(upgrade);
         }
@@ -149,7 +144,7 @@ impl App {
         gauge("boardcast_ring_batches", "Batches kept for catching up.", batches as u64);
         let mut counter = |name, help, value| page.single(name, "counter", help, value);
         counter("boardcast_batches_total", "Batches published.", view.seq());
-        let gaps = self.shared.gaps.get();
+        let gaps = self.telemetry.shared.gaps.get();
         counter("boardcast_gaps_total", "Clients that were overtaken by the ring.", gaps);
         page.readings(view.channels());
         drop(view);
@@ -213,7 +208,7 @@ impl Application for App {
     }
 
     fn started(&self, bell: Bell) {
-        self.hub.on_change(move || bell.ring());
+        self.telemetry.started(bell);
     }
 
     fn stopping(&self) {
@@ -251,7 +246,7 @@ impl Handler for Session {
     fn on_message(&mut self, connection: &Connection, message: Message) {
         let answer = match message.as_text().map(json::ask) {
             None => {
-                let _ = connection.close(CloseCode::UNSUPPORTED, "send JSON as text");
+                let _ = connection.fail(CloseCode::UNSUPPORTED, "send JSON as text");
                 return;
             }
             Some(Ask::Ping { id }) => json::pong(id.as_ref(), self.hub.clock().wall()),
@@ -262,7 +257,25 @@ impl Handler for Session {
             Some(Ask::Unknown(answer)) => answer,
         };
         // A client that has gone needs no answer; one that takes none is ended.
-        let _ = connection.try_send(answer);
+        if let Err(Error::Busy) = connection.try_send(answer) {
+            let _ = connection.fail(CloseCode::POLICY, "too many answers wait; read them");
+        }
+    }
+}
+
+/// The hub as a feed: every client is told of every batch.
+struct Telemetry {
+    hub: Hub,
+    shared: Arc<Shared>,
+}
+
+impl Feed for Telemetry {
+    fn cursor(&self, _: u64) -> Box<dyn Cursor> {
+        Box::new(Viewer::new(self.hub.clone(), self.shared.clone()))
+    }
+
+    fn started(&self, bell: Bell) {
+        self.hub.on_change(move || bell.ring());
     }
 }
 

@@ -22,6 +22,32 @@ pub enum Error {
     /// The connection is closing or closed: nothing can be sent any more.
     /// Stop sending; the handler's `on_close` tells why it ended.
     Closed,
+    /// So much waits for room already that this message may not wait, too.
+    /// It was not sent; the connection is as it was.
+    Busy,
+    /// A Close may not carry this code; see [`CloseCode`](crate::message::CloseCode)
+    /// (the browser's `InvalidAccessError`).
+    CloseCode(u16),
+    /// The reason of a Close has this many bytes, and more than 123 do not fit
+    /// (the browser's `SyntaxError`).
+    CloseReason(usize),
+    /// The address of a WebSocket cannot be read; the text says why (the
+    /// browser's `SyntaxError`).
+    Url(String),
+    /// The other side answered the opening handshake, but opened no WebSocket.
+    Handshake {
+        /// The status of its answer, as in 200, 404 or 503.
+        status: u16,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// The peer broke a rule, and the connection was ended with this code.
+    Protocol {
+        /// What the Close told the peer.
+        code: u16,
+        /// Which rule it was.
+        why: String,
+    },
     /// A channel's name or description is not acceptable; the text says why.
     Channel(String),
     /// The table of channels is full; the number is the bound.
@@ -52,6 +78,18 @@ impl fmt::Display for Error {
         match self {
             Self::Io { doing, source } => write!(f, "cannot {doing}: {source}"),
             Self::Closed => write!(f, "the connection is closed; nothing more can be sent on it"),
+            Self::Busy => write!(f, "the peer is slow and too much waits; send it again later"),
+            Self::CloseCode(code) => {
+                write!(f, "close code {code} may not be sent; use 1000, or 3000 to 4999")
+            }
+            Self::CloseReason(length) => {
+                write!(f, "a close reason of {length} bytes is too long; at most 123 fit")
+            }
+            Self::Url(why) => write!(f, "{why}"),
+            Self::Handshake { status, why } => {
+                write!(f, "the server opened no WebSocket (status {status}): {why}")
+            }
+            Self::Protocol { code, why } => write!(f, "the peer was ended with {code}: {why}"),
             Self::Channel(why) => write!(f, "{why}"),
             Self::TooManyChannels(limit) => {
                 write!(f, "there are {limit} channels already; raise the limit or name fewer")

@@ -7,6 +7,8 @@ use std::{borrow::Cow, fmt};
 use bytes::Bytes;
 pub use tungstenite::Utf8Bytes;
 
+use crate::error::{Error, Result};
+
 /// One whole data message (RFC 6455 section 5.6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -28,6 +30,30 @@ impl Message {
     /// Whether the payload is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The payload; a text's is its UTF-8.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The payload as shared bytes, not copied; a text's is its UTF-8. With
+    /// [`into_vec`](Self::into_vec) it takes the place of the browser's
+    /// `binaryType`: chosen where a message is taken, not before.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The payload as the caller's own bytes; copied only where somebody else
+    /// holds it, too.
+    pub fn into_vec(self) -> Vec<u8> {
+        self.into_bytes().into()
     }
 
     /// The text, when it is a text message.
@@ -58,6 +84,18 @@ impl From<&str> for Message {
 impl From<String> for Message {
     fn from(text: String) -> Self {
         Self::Text(text.into())
+    }
+}
+
+impl From<Utf8Bytes> for Message {
+    fn from(text: Utf8Bytes) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Binary(Bytes::copy_from_slice(bytes))
     }
 }
 
@@ -101,11 +139,42 @@ impl CloseCode {
     /// Too slow, or the server is overloaded: come back later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 
+    /// Whether a program may close with this code, as in a browser: 1000, and
+    /// 3000 to 4999, which are for libraries and applications.
+    pub fn is_for_programs(self) -> bool {
+        matches!(self.0, 1000 | 3000..=4999)
+    }
+
     /// Whether a Close frame may carry this code (RFC 6455 section 7.4.2 and
     /// the IANA registry): 1005, 1006 and 1015 never travel.
     pub fn may_be_sent(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
+}
+
+impl From<u16> for CloseCode {
+    fn from(code: u16) -> Self {
+        Self(code)
+    }
+}
+
+/// The payload of a Close frame (RFC 6455 section 5.5.1): nothing, or a code
+/// and a reason. A reason alone stands behind 1000, as in a browser.
+///
+/// # Errors
+/// [`Error::CloseReason`] when the reason has more than 123 bytes.
+pub(crate) fn close_payload(code: Option<CloseCode>, reason: &str) -> Result<Vec<u8>> {
+    if reason.len() > 123 {
+        return Err(Error::CloseReason(reason.len()));
+    }
+    let code = code.or((!reason.is_empty()).then_some(CloseCode::NORMAL));
+    let mut payload = Vec::new();
+    if let Some(code) = code {
+        payload.reserve_exact(2 + reason.len());
+        payload.extend_from_slice(&code.0.to_be_bytes());
+        payload.extend_from_slice(reason.as_bytes());
+    }
+    Ok(payload)
 }
 
 impl fmt::Display for CloseCode {
@@ -151,6 +220,16 @@ mod tests {
         for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, u16::MAX] {
             assert!(!CloseCode(code).may_be_sent(), "{code}");
         }
+    }
+
+    #[test]
+    fn a_close_has_nothing_or_a_code_and_a_reason_that_fits() {
+        assert_eq!(close_payload(None, "").expect("fine"), b"");
+        assert_eq!(close_payload(Some(CloseCode(4000)), "é").expect("fine"), b"\x0f\xa0\xc3\xa9");
+        assert_eq!(close_payload(None, "bye").expect("fine"), b"\x03\xe8bye");
+        assert_eq!(close_payload(None, &"é".repeat(61)).expect("122 bytes").len(), 124);
+        let long = close_payload(None, &"é".repeat(62)).expect_err("124 bytes");
+        assert!(matches!(long, Error::CloseReason(124)));
     }
 
     #[test]

@@ -1,33 +1,30 @@
-//! One streaming client, as its connection thread and its push worker share
-//! it, and the handle and the trait through which a program sees it.
+//! One streaming client, as its connection thread and its push worker share it.
 //!
 //! The end goes one way: the thread shuts the socket down, marks the client
 //! gone and wakes the worker, which deregisters it from its poll and lets go;
-//! the last `Arc` closes the descriptor and gives the slot back. A program's
-//! [`Connection`] is a weak handle, so that keeping one keeps nothing alive.
+//! the last `Arc` closes the descriptor and gives the slot back.
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::{
-    feed,
-    outlet::{Outlet, Sent},
+    link::Link,
+    outlet::{Outlet, Parts, Sent, Side},
     pusher::WorkerHandle,
     slots::{Phase, Slot},
     socket::Socket,
 };
 use crate::{
     error::{Error, Result},
-    message::{CloseCode, CloseEvent, Message, ReadyState},
+    message::{CloseCode, Message, ReadyState, close_payload},
 };
 
 /// The key of a client that its worker has not met yet.
@@ -39,7 +36,9 @@ pub(super) struct Client {
     pub(super) outlet: Outlet,
     pub(super) socket: Arc<Socket>,
     pub(super) peer: SocketAddr,
+    pub(super) id: u64,
     pub(super) protocol: Option<String>,
+    pub(super) url: Box<str>,
     pub(super) worker: WorkerHandle,
     /// Where its worker keeps it.
     pub(super) key: AtomicUsize,
@@ -49,8 +48,7 @@ pub(super) struct Client {
     pub(super) gone: AtomicBool,
     /// Its thread waits for what it has to say; a handler at work hears nothing.
     pub(super) reading: AtomicBool,
-    /// A ping of ours is unanswered.
-    pub(super) ping_sent: AtomicBool,
+    pub(super) pinged: Pinged,
     /// When something was last heard of it, in tenths of a second since `start`.
     heard: AtomicU32,
     start: Instant,
@@ -64,7 +62,9 @@ pub(super) struct NewClient {
     pub(super) socket: Arc<Socket>,
     pub(super) slot: Slot,
     pub(super) peer: SocketAddr,
+    pub(super) id: u64,
     pub(super) protocol: Option<String>,
+    pub(super) url: Box<str>,
     pub(super) worker: WorkerHandle,
     /// The 101 answer, which goes out first.
     pub(super) head: Bytes,
@@ -80,13 +80,15 @@ impl Client {
             outlet: Outlet::new(new.socket.clone(), new.head, new.held, new.control_bytes),
             socket: new.socket,
             peer: new.peer,
+            id: new.id,
             protocol: new.protocol,
+            url: new.url,
             worker: new.worker,
             key: AtomicUsize::new(NO_KEY),
             attended: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             reading: AtomicBool::new(false),
-            ping_sent: AtomicBool::new(false),
+            pinged: Pinged::default(),
             heard: AtomicU32::new(0),
             start: Instant::now(),
             close_time: new.close_time,
@@ -112,13 +114,20 @@ impl Client {
         }
     }
 
+    /// Begins the closing handshake with a code and a reason of ours.
+    pub(super) fn end(self: &Arc<Self>, code: CloseCode, reason: &'static str) {
+        if let Ok(payload) = close_payload(Some(code), reason) {
+            self.close_with(&payload);
+        }
+    }
+
     /// Begins the closing handshake; the accept loop ends it in time.
-    pub(super) fn close(self: &Arc<Self>, code: CloseCode, reason: &str) {
+    fn close_with(self: &Arc<Self>, payload: &[u8]) {
         if self.outlet.is_closing() {
             return;
         }
         let now = Instant::now();
-        let sent = self.outlet.close(code, reason, now);
+        let sent = self.outlet.close(payload, now);
         self.await_end(now);
         self.settle(sent);
     }
@@ -130,131 +139,90 @@ impl Client {
     }
 }
 
-/// A WebSocket of the server: cheap to clone, usable from any thread, and
-/// nothing is kept alive by keeping it.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    client: Weak<Client>,
-    peer: SocketAddr,
-}
-
-impl Connection {
-    pub(super) fn new(client: &Arc<Client>) -> Self {
-        Self { client: Arc::downgrade(client), peer: client.peer }
-    }
-
-    /// The address and port of the peer.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// The subprotocol that the server chose; empty when there is none
-    /// (`WebSocket.protocol`).
-    pub fn protocol(&self) -> String {
-        self.client.upgrade().and_then(|client| client.protocol.clone()).unwrap_or_default()
-    }
-
-    /// How far the connection is (`WebSocket.readyState`).
-    pub fn ready_state(&self) -> ReadyState {
-        match self.client.upgrade() {
-            None => ReadyState::Closed,
-            Some(client) if client.gone.load(Relaxed) => ReadyState::Closed,
-            Some(client) if client.outlet.is_closing() => ReadyState::Closing,
-            Some(_) => ReadyState::Open,
-        }
-    }
-
-    /// Sends a text or binary message. When the peer is slow, waits until what
-    /// was sent before has been handed to the kernel, or the connection ends:
-    /// the server ends it when it takes nothing for 10 s.
-    ///
-    /// # Errors
-    /// [`Error::Closed`] when the connection is not open.
-    pub fn send(&self, message: impl Into<Message>) -> Result<()> {
-        let client = self.client.upgrade().ok_or(Error::Closed)?;
-        let sent = client.outlet.send_wait(&message_frame(&message.into()))?;
-        client.settle(sent);
+impl Link for Client {
+    fn send(self: Arc<Self>, message: Message) -> Result<()> {
+        let sent = self.outlet.send_wait(Parts::of_message(message, Side::Server))?;
+        self.settle(sent);
         Ok(())
     }
 
-    /// As [`send`](Self::send), but never waits: what the kernel does not take
-    /// at once waits for room. While something waits, up to 16 KiB more may.
-    ///
-    /// # Errors
-    /// [`Error::Closed`] when the connection is not open, or when more than
-    /// that would wait: then it is broken off.
-    pub fn try_send(&self, message: impl Into<Message>) -> Result<()> {
-        let client = self.client.upgrade().ok_or(Error::Closed)?;
-        let frame = message_frame(&message.into());
-        match client.outlet.control(frame, Instant::now())? {
+    fn try_send(self: Arc<Self>, message: Message) -> Result<()> {
+        let sent = self.outlet.try_send(message, Instant::now())?;
+        self.settle(sent);
+        Ok(())
+    }
+
+    fn ping(self: Arc<Self>) -> Result<()> {
+        let now = Instant::now();
+        self.pinged.sent(now);
+        match self.outlet.ping(now) {
             Sent::Closed => Err(Error::Closed),
             sent => {
-                client.settle(sent);
+                self.settle(sent);
                 Ok(())
             }
         }
     }
 
-    /// Begins the closing handshake with a code and a reason
-    /// (`WebSocket.close`). Does nothing when it has begun already.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when the code may not be sent (RFC 6455 section
-    /// 7.4.2) or the reason is longer than 123 bytes.
-    pub fn close(&self, code: CloseCode, reason: &str) -> Result<()> {
-        if !code.may_be_sent() {
-            let why = format!("close code {code} may not be sent; use 1000 or 3000 to 4999");
-            return Err(Error::Setting(why));
-        }
-        if reason.len() > 123 {
-            return Err(Error::Setting("a close reason has at most 123 bytes".into()));
-        }
-        if let Some(client) = self.client.upgrade() {
-            client.close(code, reason);
-        }
+    fn close(self: Arc<Self>, code: Option<CloseCode>, reason: &str) -> Result<()> {
+        self.close_with(&close_payload(code, reason)?);
         Ok(())
     }
 
-    /// Bytes that were accepted but not yet handed to the kernel
-    /// (`WebSocket.bufferedAmount`).
-    pub fn buffered_amount(&self) -> usize {
-        self.client.upgrade().map_or(0, |client| client.outlet.buffered())
+    fn ready_state(&self) -> ReadyState {
+        match self.gone.load(Relaxed) {
+            true => ReadyState::Closed,
+            false if self.outlet.is_closing() => ReadyState::Closing,
+            false => ReadyState::Open,
+        }
+    }
+
+    fn buffered_amount(&self) -> usize {
+        self.outlet.buffered()
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.pinged.round_trip()
+    }
+
+    fn protocol(&self) -> &str {
+        self.protocol.as_deref().unwrap_or_default()
+    }
+
+    fn extensions(&self) -> &str {
+        // None is built in.
+        ""
+    }
+
+    fn url(&self) -> &str {
+        &self.url
     }
 }
 
-fn message_frame(message: &Message) -> Bytes {
-    match message {
-        Message::Text(text) => feed::frame(OpCode::Data(Data::Text), text.as_bytes()),
-        Message::Binary(bytes) => feed::frame(OpCode::Data(Data::Binary), bytes),
-    }
-}
+/// Our last Ping: whether its Pong is missing, and how long the last Pong took.
+/// Touched a few times a minute, so a lock costs nothing.
+#[derive(Debug, Default)]
+pub(super) struct Pinged(Mutex<(Option<Instant>, Option<u32>)>);
 
-/// What a program does with one connection: the article's `onopen`,
-/// `onmessage`, `onclose` and `onerror`. Called on the connection's own
-/// thread, one after the other. A closure that takes a [`Message`] is a
-/// handler that does nothing else.
-pub trait Handler: Send {
-    /// The connection is open.
-    fn on_open(&mut self, connection: &Connection) {
-        let _ = connection;
+impl Pinged {
+    /// A Ping leaves.
+    pub(super) fn sent(&self, now: Instant) {
+        self.lock().0 = Some(now);
     }
 
-    /// A message arrived.
-    fn on_message(&mut self, connection: &Connection, message: Message);
-
-    /// Something went wrong; `on_close` follows.
-    fn on_error(&mut self, connection: &Connection, error: &Error) {
-        let _ = (connection, error);
+    /// A Pong came; how long it took, when one of our Pings was on its way.
+    pub(super) fn answered(&self, now: Instant) -> Option<Duration> {
+        let mut pinged = self.lock();
+        let took = now.saturating_duration_since(pinged.0.take()?);
+        pinged.1 = Some(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+        Some(took)
     }
 
-    /// The connection has ended.
-    fn on_close(&mut self, connection: &Connection, event: &CloseEvent) {
-        let _ = (connection, event);
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.lock().1.map(|micros| Duration::from_micros(micros.into()))
     }
-}
 
-impl<F: FnMut(Message) + Send> Handler for F {
-    fn on_message(&mut self, _: &Connection, message: Message) {
-        self(message);
+    fn lock(&self) -> MutexGuard<'_, (Option<Instant>, Option<u32>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,12 +16,13 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    client::{Client, Connection, Handler, NewClient},
-    feed::{Bell, Cursor},
+    client::{Client, NewClient},
+    feed::{Bell, Cursor, Feed},
     gate::Gate,
     handshake,
     http::{Parsed, Request, Response},
     limits::Limits,
+    link::{self, Connection, Handler},
     pusher::Pool,
     slots::{Phase, Refusal, Slot},
     socket::Socket,
@@ -57,6 +58,7 @@ type Open = Box<dyn FnOnce(&Connection, &Request) -> Box<dyn Handler> + Send>;
 
 /// A request that becomes a WebSocket.
 pub struct Upgrade {
+    id: u64,
     protocol: Option<String>,
     cursor: Option<Box<dyn Cursor>>,
     open: Open,
@@ -69,7 +71,7 @@ impl Upgrade {
         open: impl FnOnce(&Connection, &Request) -> H + Send + 'static,
     ) -> Self {
         let open: Open = Box::new(move |connection, request| Box::new(open(connection, request)));
-        Self { protocol: None, cursor: None, open }
+        Self { id: link::next_id(), protocol: None, cursor: None, open }
     }
 
     /// Names the subprotocol that was chosen among those offered.
@@ -78,9 +80,9 @@ impl Upgrade {
         self
     }
 
-    /// Lets a push worker feed the client from this place in a feed.
-    pub fn feed(mut self, cursor: impl Cursor + 'static) -> Self {
-        self.cursor = Some(Box::new(cursor));
+    /// Lets a push worker send the client what comes from a feed.
+    pub fn feed(mut self, feed: &dyn Feed) -> Self {
+        self.cursor = Some(feed.cursor(self.id));
         self
     }
 }
@@ -282,7 +284,7 @@ impl Opening {
     #[inline(never)]
     fn open(self, engine: &Engine) -> Opened {
         let Self { socket, slot, peer, read, request, upgrade, head } = self;
-        let Upgrade { protocol, cursor, open } = upgrade;
+        let Upgrade { id, protocol, cursor, open } = upgrade;
         let limits = &engine.limits;
         socket.prepare_stream(limits.send_buffer, limits.not_sent);
         engine.stats.streams.increment();
@@ -291,7 +293,9 @@ impl Opening {
             socket,
             slot,
             peer,
+            id,
             protocol,
+            url: request.url().into(),
             worker: worker.clone(),
             head: Bytes::from(head),
             held: cursor.is_some(),
@@ -303,7 +307,7 @@ impl Opening {
         client.outlet.drain(Instant::now());
         worker.join(client.clone(), cursor);
         log::debug!("{peer}: a WebSocket");
-        let handler = open(&Connection::new(&client), &request);
+        let handler = open(&Connection::new(&client, client.id, peer), &request);
         Opened { leave, handler, read }
     }
 }
@@ -328,7 +332,7 @@ impl Drop for Leave {
     fn drop(&mut self) {
         let client = &self.0;
         if std::thread::panicking() {
-            client.close(CloseCode::INTERNAL_ERROR, "a fault of the server");
+            client.end(CloseCode::INTERNAL_ERROR, "a fault of the server");
         }
         client.outlet.abort();
         client.gone.store(true, Release);

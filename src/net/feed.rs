@@ -12,11 +12,26 @@ use tungstenite::protocol::frame::{
     coding::{Data, OpCode},
 };
 
+use crate::message::Message;
+
+/// A stream of frames that any number of clients read, each from its own
+/// place: telemetry is one, a program's [`Broadcast`](crate::websocket::Broadcast)
+/// another.
+pub trait Feed: Send + Sync {
+    /// A place for a new client: first comes what a newcomer gets, then all
+    /// that is new from here on. `connection` is its
+    /// [`Connection::id`](super::Connection::id).
+    fn cursor(&self, connection: u64) -> Box<dyn Cursor>;
+
+    /// The engine runs; `bell` is to be rung whenever there is something new.
+    fn started(&self, bell: Bell);
+}
+
 /// One client's place in a feed. It belongs to the client's push worker and
 /// works like [`BufRead`](std::io::BufRead): `fill` shows what comes next,
 /// `consume` says how much of it was taken.
 ///
-/// An application makes one for each client and gives it to
+/// A [`Feed`] makes one for each client, and the application gives it to
 /// [`Upgrade`](super::Upgrade). When the feed has something new, it rings its
 /// [`Bell`], and the workers fill and send for all their clients.
 pub trait Cursor: Send {
@@ -27,7 +42,8 @@ pub trait Cursor: Send {
     /// again, it may answer anew. It must not block.
     ///
     /// A client that was overtaken gets here what puts it right (a gap and the
-    /// latest values, say); no one else knows that it was behind.
+    /// latest values, say); no one else knows that it was behind. Where nothing
+    /// can, [`Frames::overtaken`] ends the client.
     fn fill(&mut self, now: Instant, frames: &mut Frames);
 
     /// The first `count` frames of the last `fill` are on their way.
@@ -46,6 +62,7 @@ pub struct Frames {
     list: Vec<Bytes>,
     bytes: usize,
     more: bool,
+    overtaken: bool,
 }
 
 impl Frames {
@@ -70,6 +87,16 @@ impl Frames {
         self.more = true;
     }
 
+    /// Says that what comes next is lost to this client and cannot be made
+    /// good: it is ended with 1013.
+    pub fn overtaken(&mut self) {
+        self.overtaken = true;
+    }
+
+    pub(super) fn was_overtaken(&self) -> bool {
+        self.overtaken
+    }
+
     /// Whether another fill is worth it at once.
     pub(crate) fn more_follows(&self) -> bool {
         self.more || self.is_full()
@@ -91,7 +118,7 @@ impl Frames {
 
     pub(super) fn clear(&mut self) {
         self.list.clear();
-        (self.bytes, self.more) = (0, false);
+        (self.bytes, self.more, self.overtaken) = (0, false, false);
     }
 }
 
@@ -125,16 +152,38 @@ pub fn text_frame(text: &str) -> Bytes {
     frame(OpCode::Data(Data::Text), text.as_bytes())
 }
 
+/// A message as one whole frame of a server, as [`text_frame`] does it.
+pub fn message_frame(message: &Message) -> Bytes {
+    frame(message_opcode(message), message.as_bytes())
+}
+
+pub(super) fn message_opcode(message: &Message) -> OpCode {
+    match message {
+        Message::Text(_) => OpCode::Data(Data::Text),
+        Message::Binary(_) => OpCode::Data(Data::Binary),
+    }
+}
+
 /// A payload as one whole, final, unmasked frame.
 pub(super) fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
-    let header = FrameHeader { opcode, ..FrameHeader::default() };
-    let length = payload.len() as u64;
-    let mut bytes = BytesMut::with_capacity(header.len(length) + payload.len()).writer();
-    // Writing to memory cannot fail.
-    let _ = header.format(length, &mut bytes);
-    let mut bytes = bytes.into_inner();
+    let mut bytes = header(opcode, payload.len(), true, None, payload.len());
     bytes.put_slice(payload);
     bytes.freeze()
+}
+
+/// The header of a frame, with room for `spare` bytes behind it.
+pub(super) fn header(
+    opcode: OpCode,
+    length: usize,
+    is_final: bool,
+    mask: Option<[u8; 4]>,
+    spare: usize,
+) -> BytesMut {
+    let header = FrameHeader { is_final, opcode, mask, ..FrameHeader::default() };
+    let mut bytes = BytesMut::with_capacity(header.len(length as u64) + spare).writer();
+    // Writing to memory cannot fail.
+    let _ = header.format(length as u64, &mut bytes);
+    bytes.into_inner()
 }
 
 #[cfg(test)]

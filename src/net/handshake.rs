@@ -1,5 +1,6 @@
-//! The server's side of the opening handshake (RFC 6455 section 4.2), on a
-//! [`Request`] that was parsed already.
+//! The opening handshake (RFC 6455 section 4) as functions of text: what a
+//! server answers to a [`Request`], and what a client asks and takes for an
+//! answer.
 //!
 //! tungstenite has the same checks for a request in a map of headers. Building
 //! such maps, for the request and for the answer, left 3 KiB of freed pieces
@@ -7,7 +8,11 @@
 
 use tungstenite::handshake::derive_accept_key;
 
-use super::http::{Request, Response};
+use super::{
+    http::{Request, Response},
+    limits::Limits,
+};
+use crate::error::Error;
 
 /// Checks the request and makes the head of the 101 answer, without its
 /// empty line.
@@ -51,6 +56,99 @@ pub(super) fn accept(request: &Request) -> Result<String, Response> {
 fn is_key(key: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.len() == 24 && key.ends_with("==") && key.bytes().take(22).all(digit)
+}
+
+/// What a client asks for.
+#[derive(Debug)]
+pub(crate) struct Ask<'a> {
+    /// `pi.local:8642`
+    pub(crate) host: &'a str,
+    /// `/ws?channels=cpu`
+    pub(crate) path: &'a str,
+    pub(crate) protocols: &'a [String],
+    /// Further header lines.
+    pub(crate) headers: &'a [(String, String)],
+}
+
+/// What a server agreed to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    pub(crate) protocol: String,
+    pub(crate) extensions: String,
+}
+
+impl Ask<'_> {
+    /// The head of the request (RFC 6455 section 4.1).
+    pub(crate) fn head(&self, key: &str) -> String {
+        let Self { host, path, protocols, headers } = self;
+        let mut head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+        );
+        if !protocols.is_empty() {
+            head += &format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(", "));
+        }
+        for (name, value) in *headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head + "\r\n"
+    }
+
+    /// Checks the head of the answer. `None`: it is not whole yet. Else what
+    /// was agreed and the head's length.
+    ///
+    /// # Errors
+    /// [`Error::Handshake`].
+    pub(crate) fn take(&self, key: &str, bytes: &[u8]) -> Result<Option<(Agreed, usize)>, Error> {
+        let mut lines = [httparse::EMPTY_HEADER; Limits::HEAD_LINES];
+        let mut answer = httparse::Response::new(&mut lines);
+        let length = match answer.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(error) => {
+                let why = format!("its answer is not HTTP ({error}); is this a WebSocket server?");
+                return Err(Error::Handshake { status: 0, why });
+            }
+        };
+        let status = answer.code.unwrap_or_default();
+        let wrong = |why: String| Err(Error::Handshake { status, why });
+        if status != 101 {
+            let sentence = String::from_utf8_lossy(&bytes[length..]);
+            let sentence: String = sentence.chars().filter(|c| !c.is_control()).take(200).collect();
+            let reason = answer.reason.unwrap_or_default();
+            let stop = if sentence.is_empty() { "" } else { ": " };
+            return wrong(format!("{reason}{stop}{sentence}"));
+        }
+        let header = |wanted: &str| -> Vec<&str> {
+            let lines = answer.headers.iter().filter(|line| line.name.eq_ignore_ascii_case(wanted));
+            lines.map(|line| std::str::from_utf8(line.value).unwrap_or_default().trim()).collect()
+        };
+        let says = |name, token: &str| {
+            let mut items = header(name).into_iter().flat_map(|line| line.split(','));
+            items.any(|item| item.trim().eq_ignore_ascii_case(token))
+        };
+        if !says("upgrade", "websocket") || !says("connection", "upgrade") {
+            return wrong("its answer lacks Upgrade: websocket or Connection: Upgrade".into());
+        }
+        if header("sec-websocket-accept") != [derive_accept_key(key.as_bytes())] {
+            return wrong(
+                "its Sec-WebSocket-Accept does not fit our key; is a proxy between?".into(),
+            );
+        }
+        let protocol = match header("sec-websocket-protocol")[..] {
+            [] => String::new(),
+            [one] if self.protocols.iter().any(|offered| offered == one) => one.to_owned(),
+            _ => return wrong("it chose a subprotocol that was not offered".into()),
+        };
+        if !self.protocols.is_empty() && protocol.is_empty() {
+            return wrong("it speaks none of the subprotocols that were offered".into());
+        }
+        let extensions = header("sec-websocket-extensions").join(", ");
+        if !extensions.is_empty() {
+            return wrong(format!("it uses an extension that was not offered: {extensions}"));
+        }
+        Ok(Some((Agreed { protocol, extensions }, length)))
+    }
 }
 
 #[cfg(test)]
@@ -99,5 +197,62 @@ mod tests {
         for (piece, by, status) in cases {
             assert_eq!(answer(piece, by).expect_err(by), status, "{piece} -> {by}");
         }
+    }
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+    fn taken(piece: &str, by: &str) -> Result<Option<(Agreed, usize)>, Error> {
+        let protocols = ["chat".to_owned(), "superchat".to_owned()];
+        let ask = Ask { host: "pi", path: "/", protocols: &protocols, headers: &[] };
+        let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\n\
+                    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
+                    Sec-WebSocket-Protocol: chat\r\n\r\n";
+        ask.take(KEY, head.replacen(piece, by, 1).as_bytes())
+    }
+
+    #[test]
+    fn a_client_takes_the_answer_of_the_rfc() {
+        let (agreed, length) = taken("", "").expect("fine").expect("whole");
+        assert_eq!((agreed.protocol.as_str(), length), ("chat", 159));
+        assert_eq!(taken("\r\n\r\n", "\r\n").expect("fine"), None);
+    }
+
+    #[test]
+    fn a_client_refuses_what_is_no_agreement() {
+        let cases = [
+            ("101 Switching Protocols", "200 OK", "OK"),
+            ("101 Switching Protocols", "403 Forbidden", "Forbidden"),
+            ("Upgrade: WebSocket", "Upgrade: h2c", "Upgrade"),
+            ("Connection: upgrade", "Connection: close", "Connection"),
+            ("s3pP", "S3pP", "Sec-WebSocket-Accept"),
+            ("Sec-WebSocket-Accept", "X-Accept", "Sec-WebSocket-Accept"),
+            ("Protocol: chat", "Protocol: other", "not offered"),
+            ("Sec-WebSocket-Protocol: chat\r\n", "", "none of the subprotocols"),
+            (
+                "Sec-WebSocket-Protocol",
+                "Sec-WebSocket-Extensions: x\r\nSec-WebSocket-Protocol",
+                "extension",
+            ),
+            ("HTTP/1.1", "SSH-2.0", "not HTTP"),
+        ];
+        for (piece, by, why) in cases {
+            let error = taken(piece, by).expect_err(by);
+            assert!(matches!(error, Error::Handshake { .. }));
+            assert!(error.to_string().contains(why), "{by}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_client_asks_for_all_that_it_wants() {
+        let protocols = ["a".to_owned(), "b".to_owned()];
+        let headers = [("Authorization".to_owned(), "Bearer x".to_owned())];
+        let ask = Ask { host: "pi:1", path: "/ws?x=1", protocols: &protocols, headers: &headers };
+        let head = ask.head(KEY);
+        let parsed = Request::parse(head.as_bytes(), ([127, 0, 0, 1], 1).into());
+        let Ok(Parsed::Whole(request, _)) = parsed else { panic!("no head: {head}") };
+        accept(&request).expect("a handshake");
+        assert_eq!(request.header_list("sec-websocket-protocol").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(request.header("authorization"), Some("Bearer x"));
+        assert_eq!(request.url(), "ws://pi:1/ws?x=1");
     }
 }

@@ -97,6 +97,21 @@ impl Request {
         self.peer
     }
 
+    /// Where it went, as the peer wrote it: `ws://pi:8642/ws?channels=cpu`.
+    pub fn url(&self) -> String {
+        let host = self.header("host").unwrap_or_default();
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        format!("ws://{host}{path}")
+    }
+
+    /// Every header line, name and value; values that are not visible ASCII
+    /// are left out.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.lines.iter().filter_map(|(name, value)| {
+            Some((visible(self.part(name))?, visible(self.part(value))?))
+        })
+    }
+
     /// The values of a header, one a line.
     fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let lines = self

@@ -14,17 +14,20 @@
 //! ```
 //!
 //! A file here uses only the ones above it: `limits`, `stats`, `socket`,
-//! `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`, `client`, `pusher`, `stream`,
-//! `connection`, `acceptor`, `server`.
+//! `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`, `link`, `client`, `pusher`, `stream`,
+//! `connection`, `acceptor`, `server`; `dialed` and `dial` are the client's side.
 
 mod acceptor;
 mod client;
 mod connection;
+mod dial;
+mod dialed;
 mod feed;
 mod gate;
 mod handshake;
 mod http;
 mod limits;
+mod link;
 mod outlet;
 mod pusher;
 mod server;
@@ -33,14 +36,19 @@ mod socket;
 mod stats;
 mod stream;
 
-pub(crate) use self::gate::own_addresses;
 pub use self::{
-    client::{Connection, Handler},
     connection::{Answer, Application, Upgrade},
-    feed::{Bell, Cursor, Frames, text_frame},
+    feed::{Bell, Cursor, Feed, Frames, message_frame, text_frame},
     gate::{Gate, Network, Networks, OnLink, Origins},
     http::{Request, Response},
     limits::Limits,
+    link::{Connection, Handler},
     server::{Ended, Handle, Listeners, start},
     stats::{Counter, Stats},
+};
+pub(crate) use self::{
+    dial::{Target, dial},
+    dialed::{Bounds, Dialed, Heard, Reader},
+    gate::own_addresses,
+    link::{Link, next_id},
 };

@@ -16,17 +16,85 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
 use super::{
-    feed::{Frames, frame},
+    feed::{self, Frames},
     socket::Socket,
 };
 use crate::{
     error::{Error, Result},
-    message::CloseCode,
+    message::Message,
 };
+
+/// A payload of up to so many bytes is copied behind its header; a longer one
+/// goes out beside it.
+const COPIED: usize = 512;
+
+/// Which end of a WebSocket we are: the client masks what it sends
+/// (RFC 6455 section 5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Server,
+    Client,
+}
+
+/// One frame to be sent: a piece that begins with the header, and the payload
+/// where it was not worth copying.
+#[derive(Debug)]
+pub(super) struct Parts(Bytes, Bytes);
+
+impl Parts {
+    /// A whole message as one frame.
+    pub(super) fn of_message(message: Message, side: Side) -> Self {
+        let opcode = feed::message_opcode(&message);
+        Self::new(opcode, message.into_bytes(), true, side)
+    }
+
+    /// A frame: final, or a fragment that is not the last.
+    pub(super) fn new(opcode: OpCode, payload: Bytes, is_final: bool, side: Side) -> Self {
+        let length = payload.len();
+        let mask = (side == Side::Client).then(random_mask);
+        let spare = if length <= COPIED { length } else { 0 };
+        let mut first = feed::header(opcode, length, is_final, mask, spare);
+        let payload = mask.map_or(payload.clone(), |mask| masked(payload, mask));
+        if length <= COPIED {
+            first.extend_from_slice(&payload);
+            return Self(first.freeze(), Bytes::new());
+        }
+        Self(first.freeze(), payload)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len() + self.1.len()
+    }
+
+    fn joined(self) -> Bytes {
+        if self.1.is_empty() { self.0 } else { [self.0, self.1].concat().into() }
+    }
+}
+
+/// Masks in place where nobody else holds the bytes, else a copy.
+fn masked(payload: Bytes, mask: [u8; 4]) -> Bytes {
+    let mut payload = payload.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    for chunk in payload.chunks_mut(4) {
+        for (byte, mask) in chunk.iter_mut().zip(mask) {
+            *byte ^= mask;
+        }
+    }
+    payload.freeze()
+}
+
+/// From the kernel's random numbers, so that nobody can foresee what goes over
+/// the wire (RFC 6455 section 10.3).
+fn random_mask() -> [u8; 4] {
+    let mut mask = [0; 4];
+    // It fails only on kernels older than any that run this program; then
+    // masking is as good as it can be.
+    let _ = getrandom::fill(&mut mask);
+    mask
+}
 
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +126,15 @@ pub(super) struct Outlet {
     room: Condvar,
     /// The bound of `State::replies`, in bytes.
     control_bytes: usize,
+    side: Side,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// The unsent rest of a frame.
     tail: Bytes,
+    /// The payload whose header is in the tail.
+    behind_tail: Bytes,
     pong: Bytes,
     ping: Bytes,
     replies: VecDeque<Bytes>,
@@ -88,7 +159,12 @@ impl Outlet {
     /// [`release`](Self::release).
     pub(super) fn new(socket: Arc<Socket>, head: Bytes, held: bool, control_bytes: usize) -> Self {
         let state = Mutex::new(State { tail: head, held, ..State::default() });
-        Self { socket, state, room: Condvar::new(), control_bytes }
+        Self { socket, state, room: Condvar::new(), control_bytes, side: Side::Server }
+    }
+
+    /// An outlet of a connection that we made ourselves.
+    pub(super) fn of_client(socket: Arc<Socket>, control_bytes: usize) -> Self {
+        Self { side: Side::Client, ..Self::new(socket, Bytes::new(), false, control_bytes) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -155,16 +231,12 @@ impl Outlet {
         self.drain_locked(&mut state, now)
     }
 
-    /// Takes one frame that the feed does not know: a pong, a ping, a reply, a
-    /// Close. It goes out at once when nothing waits.
-    ///
-    /// # Errors
-    /// [`Error::Closed`] when more replies than the bound would wait: the
-    /// connection is broken off, because leaving one out would be a lie.
-    pub(super) fn control(&self, frame: Bytes, now: Instant) -> Result<Sent> {
+    /// Takes one control frame, made for this side. It goes out at once when
+    /// nothing waits.
+    pub(super) fn control(&self, frame: Bytes, now: Instant) -> Sent {
         let mut state = self.lock();
         if state.closing || state.broken {
-            return Ok(Sent::Closed);
+            return Sent::Closed;
         }
         match frame.first().map(|byte| OpCode::from(byte & 0x0f)) {
             Some(OpCode::Control(Control::Close)) => {
@@ -174,26 +246,62 @@ impl Outlet {
             }
             // Only the newest pong is of use (RFC 6455 section 5.5.3).
             Some(OpCode::Control(Control::Pong)) => state.pong = frame,
-            Some(OpCode::Control(Control::Ping)) => state.ping = frame,
-            _ if !state.held && self.drain_locked(&mut state, now) == Sent::All => {
-                return Ok(self.send_one(&mut state, &frame, now));
-            }
-            _ if state.reply_bytes + frame.len() > self.control_bytes => {
-                let error = io::Error::other("too many replies wait");
-                self.break_down(&mut state, &error);
-                return Err(Error::Closed);
-            }
-            _ => {
-                state.reply_bytes += frame.len();
-                state.replies.push_back(frame);
-            }
+            _ => state.ping = frame,
         }
-        Ok(self.drain_locked(&mut state, now))
+        self.drain_locked(&mut state, now)
+    }
+
+    /// Sends an empty Ping.
+    pub(super) fn ping(&self, now: Instant) -> Sent {
+        self.control(self.whole(OpCode::Control(Control::Ping), &[]), now)
+    }
+
+    /// Ends the sending direction with a Close behind what waits. The first
+    /// Close counts.
+    pub(super) fn close(&self, payload: &[u8], now: Instant) -> Sent {
+        self.control(self.whole(OpCode::Control(Control::Close), payload), now)
+    }
+
+    fn whole(&self, opcode: OpCode, payload: &[u8]) -> Bytes {
+        Parts::new(opcode, Bytes::copy_from_slice(payload), true, self.side).joined()
+    }
+
+    /// Sends a message, or lets it wait for room.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when more would wait than the bound allows,
+    /// [`Error::Closed`] when the connection is not open.
+    pub(super) fn try_send(&self, message: Message, now: Instant) -> Result<Sent> {
+        let parts = Parts::of_message(message, self.side);
+        let mut state = self.lock();
+        if state.closing || state.broken {
+            return Err(Error::Closed);
+        }
+        let sent = if !state.held && self.drain_locked(&mut state, now) == Sent::All {
+            self.send_one(&mut state, parts, now)
+        } else if state.reply_bytes + parts.len() > self.control_bytes {
+            return Err(Error::Busy);
+        } else {
+            state.reply_bytes += parts.len();
+            state.replies.push_back(parts.joined());
+            self.drain_locked(&mut state, now)
+        };
+        if sent == Sent::Closed { Err(Error::Closed) } else { Ok(sent) }
+    }
+
+    /// Sends a data frame, unless something waits: then it is given back.
+    pub(super) fn offer(&self, parts: Parts, now: Instant) -> Result<Sent, Parts> {
+        let mut state = self.lock();
+        match self.drain_locked(&mut state, now) {
+            Sent::All => Ok(self.send_one(&mut state, parts, now)),
+            Sent::Blocked => Err(parts),
+            Sent::Closed => Ok(Sent::Closed),
+        }
     }
 
     /// Sends a data frame; waits for room as long as the connection lives. The
     /// lock is not held while waiting.
-    pub(super) fn send_wait(&self, frame: &Bytes) -> Result<Sent> {
+    pub(super) fn send_wait(&self, parts: Parts) -> Result<Sent> {
         let mut state = self.lock();
         loop {
             if state.closing || state.broken {
@@ -206,31 +314,33 @@ impl Outlet {
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.senders -= 1;
         }
-        match self.send_one(&mut state, frame, Instant::now()) {
+        match self.send_one(&mut state, parts, Instant::now()) {
             Sent::Closed => Err(Error::Closed),
             sent => Ok(sent),
         }
     }
 
     /// Sends a frame while nothing waits; its rest becomes the tail.
-    fn send_one(&self, state: &mut State, frame: &Bytes, now: Instant) -> Sent {
-        let (taken, _) = self.send_frames(state, std::slice::from_ref(frame), now);
-        if state.broken {
-            return Sent::Closed;
-        }
-        if taken == 0 {
-            state.tail = frame.clone();
-        }
-        if state.tail.is_empty() { Sent::All } else { Sent::Blocked }
-    }
-
-    /// Ends the sending direction with a Close behind what waits. The first
-    /// Close counts.
-    pub(super) fn close(&self, code: CloseCode, reason: &str, now: Instant) -> Sent {
-        let mut payload = Vec::with_capacity(2 + reason.len());
-        payload.extend_from_slice(&code.0.to_be_bytes());
-        payload.extend_from_slice(reason.as_bytes());
-        self.control(frame(OpCode::Control(Control::Close), &payload), now).unwrap_or(Sent::Closed)
+    fn send_one(&self, state: &mut State, Parts(first, rest): Parts, now: Instant) -> Sent {
+        let tried = if rest.is_empty() {
+            self.socket.try_send(&[IoSlice::new(&first)])
+        } else {
+            self.socket.try_send(&[IoSlice::new(&first), IoSlice::new(&rest)])
+        };
+        let sent = match tried {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.break_down(state, &error);
+                return Sent::Closed;
+            }
+        };
+        let of_first = sent.min(first.len());
+        state.tail = first.slice(of_first..);
+        state.behind_tail = rest.slice(sent - of_first..);
+        state.fill_tail();
+        let blocked = !state.tail.is_empty();
+        state.note_progress(sent, blocked, now);
+        if blocked { Sent::Blocked } else { Sent::All }
     }
 
     /// Sends what waits, when the socket has become writable.
@@ -350,6 +460,14 @@ impl State {
         }
         // An empty rest must not keep the shared frame alive.
         self.tail = rest.split_off(sent);
+        self.fill_tail();
+    }
+
+    /// Behind the rest of a header comes its payload.
+    fn fill_tail(&mut self) {
+        if self.tail.is_empty() {
+            self.tail = std::mem::take(&mut self.behind_tail);
+        }
     }
 
     fn note_progress(&mut self, sent: usize, blocked: bool, now: Instant) {
@@ -362,7 +480,8 @@ impl State {
     }
 
     fn waiting(&self) -> usize {
-        let Self { tail, pong, ping, close, .. } = self;
-        tail.len() + pong.len() + ping.len() + self.reply_bytes + close.len()
+        let Self { tail, behind_tail, pong, ping, close, .. } = self;
+        let data = tail.len() + behind_tail.len() + self.reply_bytes;
+        data + pong.len() + ping.len() + close.len()
     }
 }

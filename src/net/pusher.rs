@@ -25,12 +25,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
-use tungstenite::protocol::frame::coding::{Control, OpCode};
-
 use super::{
     client::Client,
-    feed::{Bell, Cursor, Frames, frame},
+    feed::{Bell, Cursor, Frames},
     limits::Limits,
     outlet::Sent,
     stats::Stats,
@@ -40,6 +37,7 @@ use crate::{
     fault,
     message::CloseCode,
 };
+use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 
 const WAKE: Token = Token(usize::MAX);
 /// Of a poll token, this many bits are the index; the rest is the generation,
@@ -418,6 +416,13 @@ impl Worker {
         for round in 0.. {
             self.frames.clear();
             cursor.fill(now, &mut self.frames);
+            if self.frames.was_overtaken() {
+                log::info!("{}: ended with 1013, it was overtaken", member.client.peer);
+                self.stats.ended_slow.increment();
+                member.cursor = None;
+                member.client.end(CloseCode::TRY_AGAIN_LATER, "too slow; come back later");
+                return;
+            }
             if self.frames.is_empty() {
                 if !std::mem::replace(&mut member.released, true) {
                     last = member.client.outlet.release(now);
@@ -485,7 +490,7 @@ impl Worker {
     fn close_member(&mut self, index: usize, now: Instant) {
         self.serve(index, now);
         if let Some(member) = &self.members[index] {
-            member.client.close(CloseCode::GOING_AWAY, "the server stops");
+            member.client.end(CloseCode::GOING_AWAY, "the server stops");
         }
     }
 
@@ -521,7 +526,7 @@ impl Member {
             let peer = self.client.peer;
             log::info!("{peer}: ended with 1013, it took nothing for {:?}", limits.stuck);
             stats.ended_slow.increment();
-            self.client.close(CloseCode::TRY_AGAIN_LATER, "too slow; come back later");
+            self.client.end(CloseCode::TRY_AGAIN_LATER, "too slow; come back later");
         } else if silent_at <= now {
             log::info!("{}: ended, nothing heard for {:?}", self.client.peer, limits.silence);
             stats.ended_silent.increment();
@@ -538,10 +543,7 @@ impl Member {
         if self.blocked {
             return;
         }
-        self.client.ping_sent.store(true, Relaxed);
-        let ping = frame(OpCode::Control(Control::Ping), b"");
-        if let Ok(sent) = self.client.outlet.control(ping, now) {
-            self.client.settle(sent);
-        }
+        self.client.pinged.sent(now);
+        self.client.settle(self.client.outlet.ping(now));
     }
 }

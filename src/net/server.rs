@@ -157,6 +157,12 @@ impl Handle {
         }
     }
 
+    /// Tells it to stop gently, and does not wait: every client gets a Close
+    /// with 1001.
+    pub fn stop(&self) {
+        self.stopper()();
+    }
+
     /// Waits until it has ended.
     ///
     /// # Errors

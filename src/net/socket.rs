@@ -24,6 +24,14 @@ impl Socket {
         retry(|| recv(self.0.as_raw_fd(), buffer, MsgFlags::empty()))
     }
 
+    /// Reads what is there; `None` when nothing is.
+    pub(super) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match retry(|| recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
     /// Writes a head and a body, neither copied; blocks. Only for a
     /// connection's own thread while it holds no lock and nobody else writes:
     /// before the upgrade.

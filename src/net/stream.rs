@@ -22,8 +22,9 @@ use tungstenite::{
 };
 
 use super::{
-    client::{Client, Connection, Handler},
+    client::Client,
     limits::Limits,
+    link::{Connection, Handler},
     stats::Stats,
 };
 use crate::{
@@ -55,7 +56,7 @@ pub(super) fn run(
     let mut stream = Stream {
         socket,
         client,
-        connection: Connection::new(client),
+        connection: Connection::new(client, client.id, client.peer),
         messages: Bucket::new(limits.message_rate, limits.message_burst, now),
         controls: Bucket::new(limits.control_rate, limits.control_rate, now),
         stats,
@@ -81,7 +82,7 @@ impl Stream<'_> {
             self.socket.get_mut().new_turn();
             let step = match self.socket.read() {
                 Ok(message) => self.take(message, handler),
-                Err(error) => self.stumble(error, handler),
+                Err(error) => self.stumble(&error, handler),
             };
             if let Some(event) = step {
                 return event;
@@ -97,13 +98,19 @@ impl Stream<'_> {
             WsMessage::Text(text) => Message::Text(text),
             WsMessage::Binary(bytes) => Message::Binary(bytes),
             WsMessage::Close(frame) => return Some(self.closed_by_peer(frame)),
-            WsMessage::Pong(_) if self.client.ping_sent.swap(false, Relaxed) => return None,
+            WsMessage::Pong(_) => match self.client.pinged.answered(now) {
+                Some(round_trip) => {
+                    handler.on_pong(&self.connection, round_trip);
+                    return None;
+                }
+                None => return self.flood_check(now),
+            },
             // tungstenite answers a ping only when it is called again.
             WsMessage::Ping(_) => {
                 let _ = self.socket.flush();
                 return self.flood_check(now);
             }
-            WsMessage::Pong(_) | WsMessage::Frame(_) => return self.flood_check(now),
+            WsMessage::Frame(_) => return self.flood_check(now),
         };
         self.stats.messages_received.increment();
         fault::may_strike("message");
@@ -132,28 +139,21 @@ impl Stream<'_> {
 
     /// What follows from an error of tungstenite; the event when it is the end.
     #[inline(never)]
-    fn stumble(&mut self, error: WsError, handler: &mut dyn Handler) -> Option<CloseEvent> {
-        let (code, reason) = match error {
-            WsError::Io(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            WsError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-                (CloseCode::POLICY, "a message took too long")
-            }
-            WsError::Io(_)
-            | WsError::ConnectionClosed
-            | WsError::AlreadyClosed
-            | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+    fn stumble(&mut self, error: &WsError, handler: &mut dyn Handler) -> Option<CloseEvent> {
+        let (code, reason) = match verdict(error) {
+            Verdict::GoOn => return None,
+            Verdict::Gone => {
                 return Some(CloseEvent {
                     code: CloseCode::ABNORMAL,
                     reason: Cow::Borrowed(""),
                     was_clean: false,
                 });
             }
-            WsError::Capacity(_) => (CloseCode::TOO_BIG, "the message is too big"),
-            WsError::Utf8(_) => (CloseCode::INVALID_DATA, "the text is not UTF-8"),
-            _ => (CloseCode::PROTOCOL, "a rule of RFC 6455 was broken"),
+            Verdict::Fail(code, reason) => (code, reason),
         };
         let event = self.refuse(code, reason);
-        handler.on_error(&self.connection, &Error::Setting(format!("{code}: {reason}")));
+        let why = format!("{reason} ({error})");
+        handler.on_error(&self.connection, &Error::Protocol { code: code.0, why });
         Some(event)
     }
 
@@ -165,8 +165,35 @@ impl Stream<'_> {
         };
         ended.increment();
         log::info!("{}: ended with {code}, {reason}", self.client.peer);
-        self.client.close(code, reason);
+        self.client.end(code, reason);
         CloseEvent { code, reason: Cow::Borrowed(reason), was_clean: false }
+    }
+}
+
+/// What an error of tungstenite means for the connection.
+pub(super) enum Verdict {
+    /// Nothing; read on.
+    GoOn,
+    /// The peer is gone, without a Close.
+    Gone,
+    /// It broke a rule: a Close says which.
+    Fail(CloseCode, &'static str),
+}
+
+/// tungstenite sends no Close after an error; this is what it should say.
+pub(super) fn verdict(error: &WsError) -> Verdict {
+    match error {
+        WsError::Io(error) if error.kind() == io::ErrorKind::WouldBlock => Verdict::GoOn,
+        WsError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Verdict::Fail(CloseCode::POLICY, "a message took too long")
+        }
+        WsError::Io(_)
+        | WsError::ConnectionClosed
+        | WsError::AlreadyClosed
+        | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Verdict::Gone,
+        WsError::Capacity(_) => Verdict::Fail(CloseCode::TOO_BIG, "the message is too big"),
+        WsError::Utf8(_) => Verdict::Fail(CloseCode::INVALID_DATA, "the text is not UTF-8"),
+        _ => Verdict::Fail(CloseCode::PROTOCOL, "a rule of RFC 6455 was broken"),
     }
 }
 
@@ -255,9 +282,7 @@ impl Read for Inlet {
 impl Write for Inlet {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let frame = Bytes::copy_from_slice(bytes);
-        let sent = self.client.outlet.control(frame, Instant::now());
-        let sent = sent.map_err(|_| io::Error::from(io::ErrorKind::ConnectionReset))?;
-        self.client.settle(sent);
+        self.client.settle(self.client.outlet.control(frame, Instant::now()));
         Ok(bytes.len())
     }
 

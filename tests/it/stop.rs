@@ -9,8 +9,8 @@ use boardcast::{
     Error,
     message::Message,
     net::{
-        Answer as Reply, Application, Bell, Cursor, Ended, Frames, Gate, Limits, Request, Upgrade,
-        text_frame,
+        Answer as Reply, Application, Bell, Cursor, Ended, Feed, Frames, Gate, Limits, Request,
+        Upgrade, text_frame,
     },
     telemetry::HubSettings,
 };
@@ -63,20 +63,15 @@ fn stuck_clients_idle_ones_and_half_handshakes_do_not_hold_the_stop_up() {
 /// Serves a feed whose cursor does what the test says.
 struct Planted(fn() -> Box<dyn Cursor>);
 
-struct Boxed(Box<dyn Cursor>);
-
-impl Cursor for Boxed {
-    fn fill(&mut self, now: Instant, frames: &mut Frames) {
-        self.0.fill(now, frames);
-    }
-    fn consume(&mut self, count: usize, now: Instant) {
-        self.0.consume(count, now);
+impl Application for Planted {
+    fn respond(&self, _: &Request) -> Reply {
+        Reply::Upgrade(Upgrade::new(|_, _| |_: Message| {}).feed(self))
     }
 }
 
-impl Application for Planted {
-    fn respond(&self, _: &Request) -> Reply {
-        Reply::Upgrade(Upgrade::new(|_, _| |_: Message| {}).feed(Boxed((self.0)())))
+impl Feed for Planted {
+    fn cursor(&self, _: u64) -> Box<dyn Cursor> {
+        (self.0)()
     }
     fn started(&self, _: Bell) {}
 }

@@ -4,7 +4,6 @@ use std::{sync::mpsc, time::Duration};
 
 use boardcast::{
     message::{CloseCode, CloseEvent, Message, ReadyState},
-    net::Limits,
     websocket::{Connection, Handler, Server},
 };
 
@@ -123,12 +122,11 @@ fn a_handle_that_is_kept_keeps_nothing_alive() {
 
 #[test]
 fn a_large_message_can_be_tried_and_a_busy_handler_loses_no_client() {
-    let server = Server::bind("127.0.0.1:0").expect("a free port").limits(Limits {
-        ping_every: Duration::from_millis(100),
-        silence: Duration::from_millis(300),
-        ..Limits::default()
+    let server = Server::builder().listen("127.0.0.1:0").limits(|limits| {
+        limits.ping_every = Duration::from_millis(100);
+        limits.silence = Duration::from_millis(300);
     });
-    let start = server.start(|ws, _| {
+    let start = server.bind().expect("a free port").start(|ws, _| {
         let ws = ws.clone();
         move |_: Message| {
             // Longer than anyone may be silent.

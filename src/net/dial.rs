@@ -1,0 +1,203 @@
+//! How a connection of ours begins: an address, a socket, the opening
+//! handshake; all of it before one absolute deadline.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    os::fd::AsFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::Uri;
+use nix::poll::{PollFd, PollFlags};
+use tungstenite::handshake::client::generate_key;
+
+use super::{
+    dialed::{Bounds, Dialed, Reader, wait},
+    handshake::{Agreed, Ask},
+    socket::Socket,
+};
+use crate::error::{Error, Result};
+
+/// The longest head of an answer, in bytes.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// Where a URL leads (RFC 6455 section 3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The URL as it is shown: absolute, with a path.
+    pub(crate) url: String,
+    /// The `Host` header: the port is there when it is not the usual one.
+    host: String,
+    name: String,
+    port: u16,
+    path: String,
+}
+
+impl Target {
+    /// Reads `ws://host[:port][/path][?query]`.
+    ///
+    /// # Errors
+    /// [`Error::Url`] says what to write instead.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let refuse =
+            |why: &str| Err(Error::Url(format!("{text:?} is no address of a WebSocket: {why}")));
+        if text.contains('#') {
+            return refuse("leave out the part behind #");
+        }
+        let Ok(uri) = text.trim().parse::<Uri>() else {
+            return refuse("write it as in ws://raspberrypi.local:8642/ws");
+        };
+        match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
+            Some("ws" | "http") => {}
+            Some("wss" | "https") => return refuse("this build has no TLS; use ws://"),
+            Some(_) => return refuse("it begins with ws://"),
+            None => return refuse("it begins with ws://, as in ws://raspberrypi.local:8642/ws"),
+        }
+        let Some(authority) = uri.authority().filter(|part| !part.host().is_empty()) else {
+            return refuse("it names no host");
+        };
+        if authority.as_str().contains('@') {
+            return refuse("a name and a password go into a header, not into the address");
+        }
+        let port = match authority.port() {
+            None if authority.as_str().ends_with(':') => 80,
+            None if authority.as_str().len() > authority.host().len() => {
+                return refuse("its port is no number from 1 to 65535");
+            }
+            None => 80,
+            Some(port) => port.as_u16(),
+        };
+        let name = authority.host().to_ascii_lowercase();
+        let host = if port == 80 { name.clone() } else { format!("{name}:{port}") };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let url = format!("ws://{host}{path}");
+        let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { url, host, name, port, path })
+    }
+
+    fn connect(&self, deadline: Instant) -> Result<TcpStream> {
+        let failed = |error| Err(Error::io(format!("connect to {}", self.url), error));
+        let addresses = match (self.name.as_str(), self.port).to_socket_addrs() {
+            Ok(addresses) => addresses,
+            Err(error) => return failed(error),
+        };
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        for (number, address) in addresses.iter().enumerate() {
+            // Each gets its share of what is left, the last all of it.
+            let shares = u32::try_from(addresses.len() - number).unwrap_or(1);
+            let time = deadline.saturating_duration_since(Instant::now()) / shares;
+            match TcpStream::connect_timeout(address, time.max(Duration::from_millis(1))) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        failed(last)
+    }
+}
+
+/// Opens a WebSocket, or fails within `time`.
+///
+/// # Errors
+/// [`Error::Io`] when there is nobody, or nobody answers in time (its kind is
+/// `TimedOut` then); [`Error::Handshake`] when the answer is no agreement.
+pub(crate) fn dial(
+    target: &Target,
+    protocols: &[String],
+    headers: &[(String, String)],
+    time: Duration,
+    bounds: Bounds,
+) -> Result<(Arc<Dialed>, Reader)> {
+    let deadline = Instant::now() + time;
+    let stream = target.connect(deadline)?;
+    let failed = |error| Error::io(format!("connect to {}", target.url), error);
+    let peer = stream.peer_addr().map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
+    let socket = Socket::from(stream);
+    let ask = Ask { host: &target.host, path: &target.path, protocols, headers };
+    let key = generate_key();
+    socket.send_all(ask.head(&key).as_bytes(), &[]).map_err(failed)?;
+    let (agreed, rest) =
+        read_answer(&socket, &ask, &key, deadline).map_err(|error| match error {
+            Error::Io { source, .. } => failed(source),
+            error => error,
+        })?;
+    Dialed::start(socket, peer, target.url.clone(), agreed, bounds, rest)
+}
+
+/// The agreement, and what came behind it.
+fn read_answer(
+    socket: &Socket,
+    ask: &Ask<'_>,
+    key: &str,
+    deadline: Instant,
+) -> Result<(Agreed, Vec<u8>)> {
+    let mut read = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        if let Some((agreed, length)) = ask.take(key, &read)? {
+            read.drain(..length);
+            return Ok((agreed, read));
+        }
+        if read.len() > HEAD_BYTES {
+            let why = "the head of its answer is longer than 16 KiB".into();
+            return Err(Error::Handshake { status: 0, why });
+        }
+        match socket.try_receive(&mut buffer) {
+            Ok(Some(0)) => {
+                let why = "it ended the connection before it had answered";
+                return Err(Error::io("", io::Error::new(io::ErrorKind::UnexpectedEof, why)));
+            }
+            Ok(Some(length)) => read.extend_from_slice(&buffer[..length]),
+            Ok(None) if deadline <= Instant::now() => {
+                let why = "no answer in time; is a WebSocket server listening there?";
+                return Err(Error::io("", io::Error::new(io::ErrorKind::TimedOut, why)));
+            }
+            Ok(None) => {
+                let mut wanted = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+                wait(&mut wanted, Some(deadline)).map_err(|error| Error::io("", error))?;
+            }
+            Err(error) => return Err(Error::io("", error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_becomes_a_host_a_port_and_a_path() {
+        let target = |text| Target::parse(text).expect(text);
+        let plain = target("ws://Pi.local");
+        assert_eq!((plain.url.as_str(), plain.port), ("ws://pi.local/", 80));
+        let whole = target("ws://10.0.0.7:8642/ws?channels=cpu/%23");
+        assert_eq!(whole.host, "10.0.0.7:8642");
+        assert_eq!((whole.port, whole.path.as_str()), (8642, "/ws?channels=cpu/%23"));
+        assert_eq!(target("http://pi:80/").url, "ws://pi/");
+        assert_eq!(target("ws://[::1]:9/").name, "::1");
+        assert_eq!(target("ws://[::1]:9/").host, "[::1]:9");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_the_mend() {
+        for (text, mend) in [
+            ("", "as in"),
+            ("raspberrypi.local", "ws://"),
+            ("/ws", "ws://"),
+            ("ftp://pi/", "begins with ws://"),
+            ("wss://pi/", "TLS"),
+            ("ws://", "as in"),
+            ("ws://pi/#top", "behind #"),
+            ("ws://me:secret@pi/", "header"),
+            ("ws://pi:99999/", "port"),
+            ("ws://a b/", "as in"),
+        ] {
+            let error = Target::parse(text).expect_err(text);
+            assert!(matches!(error, Error::Url(_)));
+            assert!(error.to_string().contains(mend), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! One message to many connections, encoded once.
+//!
+//! Messages go into a ring, and every connection has a cursor into it: the
+//! push workers send from there, each client at its own pace. A client costs a
+//! number, not a queue.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+
+use super::Connection;
+use crate::{
+    message::Message,
+    net::{Bell, Cursor, Feed, Frames, message_frame},
+};
+
+/// What a message in the ring takes beside its bytes.
+const OVERHEAD: usize = 64;
+
+/// Sends to all connections of a [`Server`](super::Server), or to the members
+/// of a [`Group`]. Cheap to clone, usable from any thread; never waits.
+///
+/// The last messages are kept in a ring of bounded size (1 MiB unless told
+/// otherwise). A client that is so slow that the ring overtakes it has lost
+/// messages: it gets the [greeting](Self::greet_with) anew where there is one,
+/// else it is ended with 1013.
+///
+/// ```no_run
+/// use boardcast::websocket::{Broadcast, Message, Server};
+///
+/// # fn main() -> boardcast::Result<()> {
+/// let everyone = Broadcast::new();
+/// let server = Server::builder().listen("0.0.0.0:8888").broadcast(&everyone).bind()?;
+/// let running = server.start(|_, _| |_: Message| {})?;
+/// everyone.send("the pump is on");
+/// # running.join()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Broadcast(Arc<Shared>);
+
+struct Shared {
+    ring: Mutex<Ring>,
+    greeting: OnceLock<Box<dyn Fn() -> Vec<Message> + Send + Sync>>,
+    bell: OnceLock<Bell>,
+    /// The memberships of each open connection, by its number.
+    members: Mutex<HashMap<u64, Memberships>>,
+}
+
+impl fmt::Debug for Broadcast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broadcast").field("sent", &self.lock().next).finish_non_exhaustive()
+    }
+}
+
+/// Who gets a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    All,
+    Group(u64),
+}
+
+#[derive(Debug)]
+struct Ring {
+    entries: VecDeque<(Audience, Bytes)>,
+    /// The number of the next message.
+    next: u64,
+    bytes: usize,
+    budget: usize,
+    groups: u64,
+}
+
+impl Ring {
+    fn first(&self) -> u64 {
+        self.next - self.entries.len() as u64
+    }
+
+    fn push(&mut self, audience: Audience, frame: Bytes) {
+        self.bytes += frame.len() + OVERHEAD;
+        self.entries.push_back((audience, frame));
+        self.next += 1;
+        // The newest stays whatever its size.
+        while self.bytes > self.budget && self.entries.len() > 1 {
+            let Some((_, oldest)) = self.entries.pop_front() else { break };
+            self.bytes -= oldest.len() + OVERHEAD;
+        }
+    }
+}
+
+impl Default for Broadcast {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Broadcast {
+    /// A broadcast with a ring of 1 MiB.
+    pub fn new() -> Self {
+        Self::with_ring(1 << 20)
+    }
+
+    /// A broadcast that keeps so many bytes for those who are behind.
+    pub fn with_ring(bytes: usize) -> Self {
+        let ring = Ring { entries: VecDeque::new(), next: 0, bytes: 0, budget: bytes, groups: 0 };
+        Self(Arc::new(Shared {
+            ring: Mutex::new(ring),
+            greeting: OnceLock::new(),
+            bell: OnceLock::new(),
+            members: Mutex::default(),
+        }))
+    }
+
+    /// Sets what a newcomer gets first, and a client that was overtaken gets
+    /// in place of what it missed; the first call counts. It is called on a
+    /// push worker and must not block.
+    pub fn greet_with(&self, greeting: impl Fn() -> Vec<Message> + Send + Sync + 'static) -> &Self {
+        let _ = self.0.greeting.set(Box::new(greeting));
+        self
+    }
+
+    /// Sends to every connection that is open now. The frame is encoded here,
+    /// once; the push workers send it. Never waits.
+    pub fn send(&self, message: impl Into<Message>) {
+        self.send_to(Audience::All, &message.into());
+    }
+
+    /// A group of connections, empty at first.
+    pub fn group(&self) -> Group {
+        let mut ring = self.lock();
+        ring.groups += 1;
+        Group { broadcast: self.clone(), id: ring.groups }
+    }
+
+    fn send_to(&self, audience: Audience, message: &Message) {
+        let frame = message_frame(message);
+        self.lock().push(audience, frame);
+        // Unlocked: whoever is woken wants the lock at once.
+        if let Some(bell) = self.0.bell.get() {
+            bell.ring();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn members(&self) -> MutexGuard<'_, HashMap<u64, Memberships>> {
+        self.0.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Feed for Broadcast {
+    fn cursor(&self, connection: u64) -> Box<dyn Cursor> {
+        let memberships = Memberships::default();
+        self.members().insert(connection, memberships.clone());
+        Box::new(Place {
+            broadcast: self.clone(),
+            connection,
+            memberships,
+            next: self.lock().next,
+            first: None,
+            numbers: Vec::new(),
+        })
+    }
+
+    fn started(&self, bell: Bell) {
+        // A second server with the same broadcast would be a mistake of the
+        // program; its clients hear of news only when they are due.
+        let _ = self.0.bell.set(bell);
+    }
+}
+
+/// Some of the connections: a room of a chat, the subscribers of a topic.
+#[derive(Clone, Debug)]
+pub struct Group {
+    broadcast: Broadcast,
+    id: u64,
+}
+
+impl Group {
+    /// Sends to every member, as [`Broadcast::send`] does to all.
+    pub fn send(&self, message: impl Into<Message>) {
+        self.broadcast.send_to(Audience::Group(self.id), &message.into());
+    }
+
+    /// Takes a connection in: it gets what is sent from now on. Whether it
+    /// is one of the broadcast's, and open; when it ends, it is out by itself.
+    pub fn join(&self, connection: &Connection) -> bool {
+        let since = self.broadcast.lock().next;
+        let members = self.broadcast.members();
+        let Some(memberships) = members.get(&connection.id()) else { return false };
+        let mut groups = memberships.lock();
+        if !groups.iter().any(|&(id, _)| id == self.id) {
+            groups.push((self.id, since));
+        }
+        true
+    }
+
+    /// Lets a connection go.
+    pub fn leave(&self, connection: &Connection) {
+        if let Some(memberships) = self.broadcast.members().get(&connection.id()) {
+            memberships.lock().retain(|&(id, _)| id != self.id);
+        }
+    }
+}
+
+/// The groups that a connection is in, and since which message.
+#[derive(Clone, Debug, Default)]
+struct Memberships(Arc<Mutex<Vec<(u64, u64)>>>);
+
+impl Memberships {
+    fn lock(&self) -> MutexGuard<'_, Vec<(u64, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, audience: Audience, number: u64) -> bool {
+        match audience {
+            Audience::All => true,
+            Audience::Group(id) => {
+                self.lock().iter().any(|&(group, since)| group == id && since <= number)
+            }
+        }
+    }
+}
+
+/// One client's place in the ring.
+struct Place {
+    broadcast: Broadcast,
+    connection: u64,
+    memberships: Memberships,
+    /// The number of the message that comes next.
+    next: u64,
+    /// What goes out before it; `None` until the first fill.
+    first: Option<VecDeque<Bytes>>,
+    /// Of the last fill: for each frame from the ring, the number behind it.
+    numbers: Vec<u64>,
+}
+
+impl Place {
+    fn greeting(&self) -> Option<VecDeque<Bytes>> {
+        let greeting = self.broadcast.0.greeting.get()?;
+        Some(greeting().iter().map(message_frame).collect())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.broadcast.members().remove(&self.connection);
+    }
+}
+
+impl Cursor for Place {
+    fn fill(&mut self, _: Instant, frames: &mut Frames) {
+        if self.first.is_none() {
+            self.first = Some(self.greeting().unwrap_or_default());
+        }
+        let broadcast = self.broadcast.clone();
+        let mut ring = broadcast.lock();
+        if self.next < ring.first() {
+            drop(ring);
+            let Some(greeting) = self.greeting() else { return frames.overtaken() };
+            ring = broadcast.lock();
+            // What is half told already is told to its end.
+            self.first.get_or_insert_default().extend(greeting);
+            self.next = ring.next;
+        }
+        for frame in self.first.iter().flatten() {
+            if frames.is_full() {
+                return;
+            }
+            frames.push(frame.clone());
+        }
+        self.numbers.clear();
+        let from = (self.next - ring.first()) as usize;
+        for (index, (audience, frame)) in ring.entries.iter().enumerate().skip(from) {
+            if frames.is_full() {
+                return;
+            }
+            let number = ring.first() + index as u64;
+            if self.memberships.hear(*audience, number) {
+                frames.push(frame.clone());
+                self.numbers.push(number + 1);
+            }
+        }
+        // Nothing of the rest is for this client.
+        if self.numbers.is_empty() && frames.is_empty() {
+            self.next = ring.next;
+        }
+    }
+
+    fn consume(&mut self, count: usize, _: Instant) {
+        let first = self.first.get_or_insert_default();
+        let of_first = count.min(first.len());
+        first.drain(..of_first);
+        if let Some(last) = (count - of_first).checked_sub(1) {
+            self.next = self.numbers.get(last).copied().unwrap_or(self.next);
+        }
+    }
+}
