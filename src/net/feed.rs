@@ -93,7 +93,7 @@ impl Frames {
         self.overtaken = true;
     }
 
-    pub(super) fn was_overtaken(&self) -> bool {
+    pub(crate) fn was_overtaken(&self) -> bool {
         self.overtaken
     }
 

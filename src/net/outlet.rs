@@ -78,10 +78,15 @@ impl Parts {
 /// Masks in place where nobody else holds the bytes, else a copy.
 fn masked(payload: Bytes, mask: [u8; 4]) -> Bytes {
     let mut payload = payload.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    for chunk in payload.chunks_mut(4) {
-        for (byte, mask) in chunk.iter_mut().zip(mask) {
-            *byte ^= mask;
+    // In chunks of a constant size, so that the compiler sees words.
+    let mut chunks = payload.chunks_exact_mut(32);
+    for chunk in &mut chunks {
+        for (index, byte) in chunk.iter_mut().enumerate() {
+            *byte ^= mask[index % 4];
         }
+    }
+    for (index, byte) in chunks.into_remainder().iter_mut().enumerate() {
+        *byte ^= mask[index % 4];
     }
     payload.freeze()
 }

@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::{SocketAddr, ToSocketAddrs},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{Broadcast, Connection, Handler, Request, client::is_token};
@@ -123,6 +124,7 @@ fn program_limits() -> Limits {
     Limits {
         reserved_for_http: 0,
         message_bytes: 1 << 20,
+        message_time: Duration::from_secs(30),
         message_rate: 1_000,
         message_burst: 2_000,
         control_rate: 100,

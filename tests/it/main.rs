@@ -4,7 +4,9 @@
 //! for, or the real binary) and plays clients that behave and that do not.
 
 mod binary;
+mod broadcast;
 mod channels;
+mod client;
 mod fixture;
 mod http;
 mod misbehaviour;
