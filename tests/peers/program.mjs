@@ -109,9 +109,20 @@ export class Board extends Program {
   }
 }
 
+const example = (name, args) => [...runner, join(dirname(boardcast), 'examples', name), ...args];
+
 /** The article's server, `examples/welcome.rs`. */
 export async function startWelcome(t) {
-  const welcome = new Program(t, [...runner, join(dirname(boardcast), 'examples/welcome'), '127.0.0.1:0']);
+  const welcome = new Program(t, example('welcome', ['127.0.0.1:0']));
   const [, address] = await welcome.line(welcome.stderr, /Listening on (\S+)/);
   return Object.assign(welcome, { address });
+}
+
+/** Another example: a server that says where it listens, or a client that says where it is connected. */
+export async function startExample(t, name, ...args) {
+  const program = new Program(t, example(name, args));
+  const client = name === 'watch';
+  const where = client ? program.line(program.stderr, /^Connected to (\S+)/) : program.line(program.stdout, /^Listening on (\S+)/);
+  const [, address] = await where;
+  return Object.assign(program, { url: `ws://${address}` });
 }
