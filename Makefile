@@ -43,13 +43,13 @@ $(web)/node_modules/.all: $(web)/package-lock.json $(web)/.npmrc
 
 check: page
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --document-private-items
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --document-private-items --all-features
 
 test: setup $(web)/node_modules/.all page
 	cd $(web) && npm run --silent check && npm test --silent
-	$(CARGO) test
+	$(CARGO) test --all-features
 	$(CARGO) check --all-targets --no-default-features
 	$(CARGO) build --bins --examples
 	cd tests/peers && BOARDCAST=$(target)/debug/boardcast npm test --silent

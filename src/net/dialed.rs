@@ -508,7 +508,7 @@ impl Read for Inlet {
             if self.until.is_some_and(|until| until <= Instant::now()) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            let waits = link.outlet.buffered() > 0;
+            let waits = link.outlet.is_blocked();
             let room = if waits { PollFlags::POLLOUT } else { PollFlags::empty() };
             let mut wanted = [
                 PollFd::new(link.socket.as_fd(), PollFlags::POLLIN | room),

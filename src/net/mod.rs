@@ -13,7 +13,7 @@
 //!  pusher (1..4 workers) ◀── bell ── whoever publishes ┴──▶ socket
 //! ```
 //!
-//! A file here uses only the ones above it: `limits`, `stats`, `socket`,
+//! A file here uses only the ones above it: `limits`, `stats`, `tls`, `socket`,
 //! `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`, `link`, `client`, `pusher`, `stream`,
 //! `connection`, `acceptor`, `server`; `dialed` and `dial` are the client's side.
 
@@ -35,6 +35,8 @@ mod slots;
 mod socket;
 mod stats;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use self::{
     connection::{Answer, Application, Upgrade},

@@ -345,7 +345,11 @@ impl Outlet {
         state.fill_tail();
         let blocked = !state.tail.is_empty();
         state.note_progress(sent, blocked, now);
-        if blocked { Sent::Blocked } else { Sent::All }
+        match blocked || !self.flushed(state, now) {
+            true => Sent::Blocked,
+            false if state.broken => Sent::Closed,
+            false => Sent::All,
+        }
     }
 
     /// Sends what waits, when the socket has become writable.
@@ -368,6 +372,9 @@ impl Outlet {
                 Err(error) => self.break_down(state, &error),
             }
         }
+        if !state.broken && !self.flushed(state, now) {
+            return Sent::Blocked;
+        }
         if state.closing && !state.closed && !state.broken {
             state.closed = true;
             self.socket.shutdown(Shutdown::Write);
@@ -379,6 +386,21 @@ impl Outlet {
             self.tell_senders(state);
         }
         Sent::All
+    }
+
+    /// Whether the kernel has all that the socket took: TLS may hold a rest.
+    fn flushed(&self, state: &mut State, now: Instant) -> bool {
+        match self.socket.flush() {
+            Ok(true) => true,
+            Ok(false) => {
+                state.note_progress(0, true, now);
+                false
+            }
+            Err(error) => {
+                self.break_down(state, &error);
+                true
+            }
+        }
     }
 
     /// The peer is gone, or must go: wake its thread, let go of what waits.
@@ -420,6 +442,12 @@ impl Outlet {
     /// Since when the kernel has taken nothing although something waits.
     pub(super) fn blocked_since(&self) -> Option<Instant> {
         self.lock().blocked_since
+    }
+
+    /// Whether somebody has to [`drain`](Self::drain) when there is room.
+    pub(super) fn is_blocked(&self) -> bool {
+        let state = self.lock();
+        state.blocked_since.is_some() || state.waiting() > 0
     }
 
     /// Bytes that were accepted and not yet handed to the kernel.

@@ -4,6 +4,7 @@
 use std::{
     fmt,
     io::Read,
+    path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -53,13 +54,14 @@ pub struct Builder {
     url: String,
     protocols: Vec<String>,
     headers: Vec<(String, String)>,
+    authorities: Option<PathBuf>,
     connect_time: Duration,
     bounds: Bounds,
 }
 
 impl WebSocket {
     /// Connects to `ws://host[:port][/path][?query]`, and waits until the
-    /// connection is open: at most 10 s.
+    /// connection is open: at most 10 s. `wss://` needs the feature `tls`.
     ///
     /// # Errors
     /// As [`Builder::connect`].
@@ -73,6 +75,7 @@ impl WebSocket {
             url: url.into(),
             protocols: Vec::new(),
             headers: Vec::new(),
+            authorities: None,
             connect_time: Duration::from_secs(10),
             bounds: Bounds {
                 message_bytes: 16 << 20,
@@ -252,6 +255,15 @@ impl Builder {
         self
     }
 
+    /// For `wss://`: trusts the certificates in this file (PEM) in place of
+    /// those that the system trusts, as for a board with a certificate of its
+    /// own.
+    #[cfg(feature = "tls")]
+    pub fn authorities(mut self, file: impl Into<PathBuf>) -> Self {
+        self.authorities = Some(file.into());
+        self
+    }
+
     /// How long connecting may take, handshake included. Default 10 s.
     pub fn connect_timeout(mut self, time: Duration) -> Self {
         self.connect_time = time;
@@ -300,8 +312,10 @@ impl Builder {
     pub fn connect(self) -> Result<WebSocket> {
         let target = Target::parse(&self.url)?;
         self.check()?;
-        let Self { protocols, headers, connect_time, bounds, .. } = self;
-        let (link, reader) = dial(&target, &protocols, &headers, connect_time, bounds)?;
+        let Self { protocols, headers, authorities, connect_time, bounds, .. } = self;
+        let authorities = authorities.as_ref();
+        let (link, reader) =
+            dial(&target, &protocols, &headers, authorities, connect_time, bounds)?;
         Ok(WebSocket { link, id: next_id(), reader })
     }
 

@@ -15,4 +15,6 @@ mod stop;
 mod strain;
 mod stream;
 mod stress;
+#[cfg(feature = "tls")]
+mod tls;
 mod websocket;
