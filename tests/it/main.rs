@@ -8,6 +8,7 @@ mod channels;
 mod fixture;
 mod http;
 mod misbehaviour;
+mod service;
 mod slow;
 mod stop;
 mod strain;
