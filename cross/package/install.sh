@@ -4,6 +4,7 @@
 #   ./install.sh            install or upgrade, and start the service
 #   ./install.sh remove     stop it and remove everything but its settings
 #   ./install.sh purge      the settings and the group, too
+#   ./install.sh files      lists what it installs
 #
 # It goes to PREFIX (/usr/local). Without systemd there is no service: the
 # program and its manual are installed, and starting it is yours.
@@ -77,9 +78,8 @@ remove() {
     if has_systemd; then
         systemctl disable --quiet --now boardcast.socket boardcast.service 2>/dev/null || true
     fi
-    rm -f "$prefix/bin/boardcast" "$man" "$bash_words" "$zsh_words" "$fish_words"
-    rm -rf "$texts"
-    rm -f "$units/boardcast.service" "$units/boardcast.socket" /etc/sysusers.d/boardcast.conf
+    files | while read -r file; do rm -f "$file"; done
+    [ ! -d "$texts" ] || rmdir "$texts"
     ! has_systemd || systemctl daemon-reload
     if id boardcast >/dev/null 2>&1 && has userdel; then
         userdel boardcast >/dev/null 2>&1 || true
@@ -99,11 +99,18 @@ purge() {
     fi
 }
 
+files() {
+    for file in "$prefix/bin/boardcast" "$man" "$bash_words" "$zsh_words" "$fish_words" "$texts"/* \
+        "$units/boardcast.service" "$units/boardcast.socket" /etc/sysusers.d/boardcast.conf; do
+        [ ! -e "$file" ] || echo "$file"
+    done
+}
+
 [ "$(id -u)" = 0 ] || fail "this takes the administrator: sudo ./install.sh $*"
 case "${1-install}" in
-install | remove | purge) "${1-install}" ;;
+install | remove | purge | files) "${1-install}" ;;
 *)
-    echo "usage: install.sh [install | remove | purge]" >&2
+    echo "usage: install.sh [install | remove | purge | files]" >&2
     exit 2
     ;;
 esac
