@@ -76,8 +76,12 @@ deb tarball: page
 deploy undeploy:
 	@MAKE="$(MAKE)" TARGET="$(TARGET)" cross/deploy.sh $@ "$(HOST)"
 
-test-packages test-deploy: page
-	cross/package/$@.sh
+# For a board's package, TARGET=…: in a Debian of that architecture, emulated.
+test-packages: page
+	cross/package/$(if $(TARGET),test-foreign.sh $(TARGET),test-packages.sh)
+
+test-deploy: page
+	cross/package/test-deploy.sh
 
 setup:
 	@tests/setup.sh all
