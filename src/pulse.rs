@@ -21,7 +21,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Nothing is ever sent: that the last one is dropped is the answer.
@@ -106,9 +106,13 @@ impl Watch {
     ) -> io::Result<Self> {
         let (_end, end) = mpsc::channel();
         let run = move || {
-            while end.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+            let mut due = Instant::now() + period;
+            let until = |due: Instant| due.saturating_duration_since(Instant::now());
+            while end.recv_timeout(until(due)) == Err(RecvTimeoutError::Timeout) {
                 wait_for_all(&pulses, period);
                 alive();
+                // Late answers do not put the next question off.
+                due = Instant::now().max(due + period);
             }
         };
         thread::Builder::new().name("bc-watchdog".into()).stack_size(128 * 1024).spawn(run)?;

@@ -12,10 +12,27 @@ cd "$(dirname "$0")/../.."
 # shellcheck source=cross/package/board.sh
 . cross/package/board.sh
 
+# Boards by what they say of themselves, and what is built for each. Nothing is
+# built or reached: ssh and make are words that print.
+chooses() { # chooses MACHINE DPKG TARGET
+    said=$(SSH="printf machine=$1\\ndpkg=$2\\nsystemd=yes\\n" MAKE="echo" cross/deploy.sh deploy board 2>&1 || true)
+    case "$said" in
+    *"building $3"*) echo "ok: $1 ${2:-without dpkg} is $3" ;;
+    *) fail "$1 $2 is not $3: $said" ;;
+    esac
+}
+chooses armv6l armhf arm-unknown-linux-musleabihf
+chooses armv7l armhf arm-unknown-linux-musleabihf
+chooses aarch64 armhf arm-unknown-linux-musleabihf
+chooses armv7l '' armv7-unknown-linux-musleabihf
+chooses aarch64 arm64 aarch64-unknown-linux-musl
+chooses aarch64 '' aarch64-unknown-linux-musl
+chooses x86_64 amd64 x86_64-unknown-linux-musl
+
 prepare
 say "packaging this machine's own build"
-make --no-print-directory deb TARGET= >/dev/null
-make --no-print-directory tarball TARGET= >/dev/null
+deb=$(make --no-print-directory deb TARGET= | tail -n 1)
+tarball=$(make --no-print-directory tarball TARGET= | tail -n 1)
 boot
 keys=$root.keys
 mkdir "$keys"
@@ -31,13 +48,13 @@ deploys() { deploy deploy || { cat "$root.said"; return 1; }; }
 pid() { board systemctl show --property=MainPID --value boardcast; }
 is_back() { board cmp "/proc/$(pid)/exe" "$1" && board cmp "$1" /root/good && health 8642; }
 
-# The package that "make deploy" built last, with a program that never gets ready.
-broken() {
-    package=$(ls "$folder"/packages/*"$1")
+# A package whose program never gets ready.
+broken() { # broken PACKAGE
+    package=$1
     PACKAGE=$root.broken/${package##*/}
     rm -rf "$root.broken" && mkdir "$root.broken"
     case "$1" in
-    .deb)
+    *.deb)
         dpkg-deb --raw-extract "$package" "$root.broken/tree"
         printf '#!/bin/sh\necho "planted"\nexit 1\n' >"$root.broken/tree/usr/bin/boardcast"
         sed -i 's/^Version: .*/&.1/' "$root.broken/tree/DEBIAN/control"
@@ -53,8 +70,8 @@ broken() {
     export PACKAGE
 }
 
-round() { # round KIND PROGRAM
-    echo "# $1"
+round() { # round PACKAGE PROGRAM
+    echo "# ${1##*/}"
     broken "$1"
     if deploy deploy; then fail "a broken program was deployed"; fi
     holds "broken at first, it is stopped, and said so" said 'there was none before'
@@ -88,8 +105,8 @@ round() { # round KIND PROGRAM
     board rm /etc/default/boardcast
 }
 
-round .deb /usr/bin/boardcast
+round "$deb" /usr/bin/boardcast
 # A system without packages.
 board_sh 'dpkg --purge boardcast; mv /usr/bin/dpkg /usr/bin/dpkg.hidden'
-round .tar.gz /usr/local/bin/boardcast
+round "$tarball" /usr/local/bin/boardcast
 echo "test-deploy: all of it holds"

@@ -69,7 +69,8 @@ while True:
     wait_for "the manager's socket" test -S "$root/run/notify"
     chmod 777 "$root/run/notify"
     : >"$root/run/told"
-    board env NOTIFY_SOCKET=/run/notify WATCHDOG_USEC=2000000 setpriv --reuid=boardcast --regid=boardcast \
+    # No function: the process must be the program itself.
+    chroot "$root" env NOTIFY_SOCKET=/run/notify WATCHDOG_USEC=2000000 setpriv --reuid=boardcast --regid=boardcast \
         --init-groups --no-new-privs --bounding-set=-all --inh-caps=-all /usr/bin/boardcast &
     program=$!
     wait_for "READY=1" grep -q '^READY=1' "$root/run/told"

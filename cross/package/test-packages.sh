@@ -84,10 +84,8 @@ board_sh 'rm -r /run/systemd/system/boardcast.service.d /run/never; systemctl da
 
 echo "# socket activation"
 board_sh 'systemctl stop boardcast; systemctl enable --quiet --now boardcast.socket'
+# The port is systemd's: who answers there has been passed the socket.
 holds "whoever connects starts it" health 8642
-pid=$(main_pid)
-holds "it took the passed sockets" \
-    board_sh "ls -l /proc/$pid/fd | grep -q socket; systemctl show --property=TriggeredBy boardcast | grep -q boardcast.socket"
 board_sh 'systemctl disable --quiet --now boardcast.socket; systemctl restart boardcast'
 holds "and runs without them again" health 8642
 
