@@ -33,9 +33,9 @@ prepare() {
     [ -e "$debian" ] && return
     say "making a Debian ($release), once"
     mkdir -p "$(dirname "$debian")"
-    # Its updates of security are not tested, and mirrors are often out of step there.
+    # Its updates are not tested, and mirrors are often out of step there.
     # shellcheck disable=SC2016
-    mmdebstrap --quiet --variant=minbase --setup-hook='sed -i /security/d "$1/etc/apt/sources.list"' \
+    mmdebstrap --quiet --variant=minbase --setup-hook='sed -i 2,\$d "$1/etc/apt/sources.list"' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         --include=systemd-sysv,dbus,libpam-systemd,passwd,openssh-server,sudo,curl,man-db \
         "$release" "$folder/board/new.tar" || fail "no Debian can be made here; see mmdebstrap's words above"

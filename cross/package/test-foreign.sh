@@ -21,29 +21,38 @@ arm-*) architecture=armhf emulator=qemu-arm-static head='\x01\x01\x01' machine='
 esac
 debian=$folder/board/$architecture.tar
 
-# In the namespaces: process 1, root of its own users.
-inside() {
+# In the namespaces, as process 1 and root of its own users: the kernel learns
+# which emulator runs the architecture.
+emulate() {
     mount -t proc proc /proc
     mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
-    ip link set lo up
     zeroes='\x00\x00\x00\x00\x00\x00\x00\x00\x00'
     # elf(5): its class, byte order and version, then the kind of file and the machine.
     printf '%s' ":board:M::\\x7fELF$head$zeroes\\x02\\x00$machine\\x00:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\\xff\\xff:/usr/bin/$emulator:OCF" \
         >/proc/sys/fs/binfmt_misc/register
-    if [ ! -e "$debian" ]; then
-        say "making a Debian ($release, $architecture), once; minutes"
-        # Its own updates of security are not tested, and mirrors are often out of step there.
-        # shellcheck disable=SC2016
-        mmdebstrap --quiet --mode=root --variant=minbase --architectures="$architecture" \
-            --setup-hook='sed -i /security/d "$1/etc/apt/sources.list"' \
-            --include=passwd,systemd-standalone-sysusers "$release" "$folder/board/new-$architecture.tar"
-        mv "$folder/board/new-$architecture.tar" "$debian"
-    fi
+}
+
+make_debian() {
+    emulate
+    say "making a Debian ($release, $architecture), once; minutes"
+    new=$folder/board/new-$architecture.tar
+    # Its updates are not tested, and mirrors are often out of step there.
+    # shellcheck disable=SC2016
+    mmdebstrap --quiet --mode=root --variant=minbase --architectures="$architecture" \
+        --setup-hook='sed -i 2,\$d "$1/etc/apt/sources.list"' \
+        --include=passwd,systemd-standalone-sysusers "$release" "$new"
+    mv "$new" "$debian"
+}
+
+run() { # run PACKAGE ROOT
+    emulate
+    ip link set lo up
+    root=$2
     tar -C "$root" --exclude='./dev/*' -xf "$debian"
     mount --rbind /dev "$root/dev"
     mount -t proc proc "$root/proc"
-    cp "$2" "$root/root/first.deb"
-    dpkg-deb --raw-extract "$2" "$root/root/tree"
+    cp "$1" "$root/root/first.deb"
+    dpkg-deb --raw-extract "$1" "$root/root/tree"
     sed -i 's/^Version: .*/&.1/' "$root/root/tree/DEBIAN/control"
     dpkg-deb --root-owner-group --build "$root/root/tree" "$root/root/second.deb" >/dev/null
     rm -r "$root/root/tree"
@@ -112,10 +121,29 @@ try() {
     holds "purged, it leaves nothing" diff "$root/run/before" "$root/run/after"
 }
 
-if [ "${2-}" ]; then
-    root=$3
-    inside "$@"
-    echo "test-packages: all of it holds for $architecture"
+# Runs this script again, with the further arguments, in namespaces of its own.
+in_namespaces() { # in_namespaces UNSHARE-OPTION COMMAND ARGUMENT...
+    option=$1
+    shift
+    go=$folder/board/go.$$
+    mkfifo "$go"
+    # Expanded inside.
+    # shellcheck disable=SC2016,SC2086
+    unshare --user --mount --pid $option --fork --kill-child sh -c 'read -r _ <"$1"; shift; exec "$@"' \
+        sh "$go" "$PWD/cross/package/test-foreign.sh" "$target" "$@" &
+    outside=$!
+    # Opens when the namespaces are there. All users and groups, as they are.
+    exec 3>"$go"
+    for map in uid_map gid_map; do echo "0 0 65536" >"/proc/$outside/$map"; done
+    echo go >&3
+    exec 3>&-
+    rm "$go"
+    wait "$outside"
+}
+
+if [ $# -gt 1 ]; then
+    shift
+    "$@"
     exit
 fi
 
@@ -123,19 +151,9 @@ need_programs qemu-arm-static:qemu-user-static arch-test:arch-test ip:iproute2 c
 package=${PACKAGE:-$(make --no-print-directory deb TARGET="$target" | tail -n 1)}
 holds "lintian has nothing to say" lintian --fail-on error,warning --allow-root "$package"
 mkdir -p "$folder/board"
+[ -e "$debian" ] || in_namespaces '' make_debian
 root=$(mktemp -d "$folder/board/XXXXXX")
-mkfifo "$root.go"
-# Expanded inside.
-# shellcheck disable=SC2016
-unshare --user --mount --pid --net --fork --kill-child \
-    sh -c 'read -r _ <"$1"; shift; exec "$@"' sh "$root.go" "$PWD/cross/package/test-foreign.sh" "$target" "$package" "$root" &
-outside=$!
-# Opens when the namespace is there. All users and groups, as they are.
-exec 3>"$root.go"
-for map in uid_map gid_map; do echo "0 0 65536" >"/proc/$outside/$map"; done
-echo go >&3
-exec 3>&-
-status=0
-wait "$outside" || status=$?
-rm -rf "$root" "$root.go"
-exit "$status"
+trap 'rm -rf "$root"' EXIT
+# Its network is its own: the port is free.
+in_namespaces --net run "$package" "$root"
+echo "test-packages: all of it holds for $architecture"
