@@ -10,7 +10,9 @@ use std::{
 };
 
 use boardcast::{
-    net::{Answer as Reply, Application, Bell, Cursor, Frames, Gate, Limits, Request, Upgrade},
+    net::{
+        Answer as Reply, Application, Bell, Cursor, Feed, Frames, Gate, Limits, Request, Upgrade,
+    },
     pulse::{Pulse, Watch},
     sources::{Polled, Readings, Sampler},
     telemetry::{BootTime, Hub, HubSettings},
@@ -217,9 +219,13 @@ struct Holding(Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>);
 
 impl Application for Holds {
     fn respond(&self, _: &Request) -> Reply {
-        let held = self.0.lock().expect("no panic").take();
-        let upgrade = Upgrade::new(|_, _| |_: boardcast::message::Message| {});
-        Reply::Upgrade(upgrade.feed(Holding(held)))
+        Reply::Upgrade(Upgrade::new(|_, _| |_: boardcast::message::Message| {}).feed(self))
+    }
+}
+
+impl Feed for Holds {
+    fn cursor(&self, _: u64) -> Box<dyn Cursor> {
+        Box::new(Holding(self.0.lock().expect("no panic").take()))
     }
     fn started(&self, _: Bell) {}
 }
