@@ -6,6 +6,11 @@
 #   make test    every test, with other people's clients and a browser
 #   make bench   what it costs, as tables (docs/performance.md); Node's ws beside it
 #   make stress  the long forms of the strain tests, minutes
+#   make deploy  build for a board, install there, start: make deploy HOST=pi@raspberrypi.local
+#   make undeploy  take it off again: HOST=…
+#   make deb     a Debian package; make tarball: the same for other systems; for a board: TARGET=…
+#   make test-packages  the package in a Debian with its own systemd; root, minutes
+#   make test-deploy    deploying, over ssh, to such a Debian; root, minutes
 #   make setup   install what the tests need (run and test do so by themselves)
 
 .DEFAULT_GOAL := run
@@ -21,7 +26,7 @@ web := src/web
 page := $(web)/dist/licenses.txt
 page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json))
 
-.PHONY: run page check test bench stress setup setup-node
+.PHONY: run page check test bench stress deploy undeploy deb tarball test-packages test-deploy setup setup-node
 
 run: page
 	$(CARGO) run --release --bin boardcast -- $(ARGS)
@@ -60,6 +65,23 @@ bench: setup page
 
 stress: page
 	$(CARGO) test --release --test it stress:: -- --ignored --nocapture --test-threads=1
+
+# The program that a package holds: for a board, cross-built; else this machine's own.
+packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET),$(CARGO) build --release --locked)
+
+deb tarball: page
+	$(packaged)
+	cross/package/package.sh $@ $(TARGET)
+
+deploy undeploy:
+	@MAKE="$(MAKE)" TARGET="$(TARGET)" cross/deploy.sh $@ "$(HOST)"
+
+# For a board's package, TARGET=…: in a Debian of that architecture, emulated.
+test-packages: page
+	cross/package/$(if $(TARGET),test-foreign.sh $(TARGET),test-packages.sh)
+
+test-deploy: page
+	cross/package/test-deploy.sh
 
 setup:
 	@tests/setup.sh all

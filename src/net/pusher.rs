@@ -36,6 +36,7 @@ use crate::{
     error::{Error, Result},
     fault,
     message::CloseCode,
+    pulse::{Mark, Pulse},
 };
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 
@@ -71,6 +72,7 @@ struct Shared {
     stopping: AtomicBool,
     quit: AtomicBool,
     clients: AtomicUsize,
+    mark: Arc<Mark>,
 }
 
 impl Shared {
@@ -173,6 +175,15 @@ impl Pool {
         })
     }
 
+    /// Every worker, to be asked whether it still turns.
+    pub(super) fn pulses(&self) -> Vec<Pulse> {
+        let pulse = |(number, worker): (usize, &WorkerHandle)| {
+            let shared = worker.0.clone();
+            Pulse::new(format!("bc-push-{number}"), shared.mark.clone(), move || shared.wake())
+        };
+        self.workers.iter().enumerate().map(pulse).collect()
+    }
+
     /// Lets every client catch up once more and then closes it with 1001.
     pub(super) fn stop(&self) {
         for worker in &self.workers {
@@ -249,6 +260,7 @@ impl Worker {
             stopping: AtomicBool::new(false),
             quit: AtomicBool::new(false),
             clients: AtomicUsize::new(0),
+            mark: Arc::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -276,6 +288,7 @@ impl Worker {
                 result => result?,
             }
             self.turn(&events, Instant::now());
+            self.shared.mark.turned();
         }
         Ok(())
     }

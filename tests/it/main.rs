@@ -10,6 +10,7 @@ mod client;
 mod fixture;
 mod http;
 mod misbehaviour;
+mod service;
 mod slow;
 mod stop;
 mod strain;
