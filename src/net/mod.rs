@@ -20,9 +20,14 @@
 mod acceptor;
 mod client;
 mod connection;
+#[cfg(feature = "deflate")]
+#[cfg_attr(not(test), expect(dead_code, reason = "not wired in yet"))]
+mod deflate;
 mod feed;
 mod gate;
 mod handshake;
+#[cfg(feature = "deflate")]
+mod head;
 mod http;
 mod limits;
 mod outlet;
