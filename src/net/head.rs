@@ -24,6 +24,8 @@ pub(super) struct Frame {
 impl Frame {
     pub(super) const FIN: u8 = 0x80;
     pub(super) const RSV1: u8 = 0x40;
+    /// In a header's second byte.
+    pub(super) const MASKED: u8 = 0x80;
 
     pub(super) fn is_last(self) -> bool {
         self.first & Self::FIN != 0
@@ -47,7 +49,7 @@ impl Head {
             127 => 8,
             _ => 0,
         };
-        let masked = second & 0x80 != 0;
+        let masked = second & Frame::MASKED != 0;
         if self.have < 2 || self.have < 2 + extended + if masked { 4 } else { 0 } {
             return None;
         }

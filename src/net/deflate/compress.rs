@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn noise(bytes: u64) -> Vec<u8> {
-        (0..bytes).map(|n| (n * n * 2_654_435_761 >> 21) as u8).collect()
+        (0..bytes).map(|n| ((n * n * 2_654_435_761) >> 21) as u8).collect()
     }
 
     fn json(bytes: usize) -> Vec<u8> {

@@ -10,16 +10,11 @@
 //! a fragment out of order, a missing mask reach it as they came, or as the
 //! same mistake in a plain frame.
 
-use std::{
-    error, fmt,
-    io::{self, Read},
-    ops::Range,
-};
+use std::io::{self, Read};
 
 use bytes::{Buf, BytesMut};
-use zlib_rs::{Inflate, InflateFlush, Status};
 
-use super::compress;
+use super::{Agreement, pieces::Pieces};
 use crate::net::head::{Frame, Head};
 
 /// Stands between the wire and tungstenite on a connection that has an
@@ -37,7 +32,7 @@ pub(crate) struct Inflater {
     head: Head,
     /// Payload of the present frame that has not come yet.
     payload_left: u64,
-    message: Option<Box<Message>>,
+    message: Option<Box<Pieces>>,
 }
 
 /// Where the wire's next byte belongs.
@@ -54,7 +49,7 @@ enum Place {
 
 impl Inflater {
     /// `already_read` came behind the handshake.
-    pub(crate) fn new(already_read: &[u8]) -> Self {
+    pub(crate) fn new(_: Agreement, already_read: &[u8]) -> Self {
         Self { wire: already_read.into(), ..Self::default() }
     }
 
@@ -63,7 +58,7 @@ impl Inflater {
     ///
     /// # Errors
     /// Those of the wire, after which reading may go on (`WouldBlock`), and
-    /// [`Corrupt`] inside an `InvalidData`.
+    /// [`Corrupt`](super::Corrupt) inside an `InvalidData`.
     pub(crate) fn read(&mut self, wire: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -72,7 +67,8 @@ impl Inflater {
             if let Some(length) = self.hand_over(buffer) {
                 return Ok(length);
             }
-            let starved = self.wire.is_empty() && !self.has_more();
+            let holds_more = self.message.as_ref().is_some_and(|message| message.holds_more());
+            let starved = self.wire.is_empty() && !holds_more;
             if starved || self.place == Place::Passing {
                 if let Some(length) = self.fetch(wire, buffer)? {
                     return Ok(length);
@@ -83,18 +79,13 @@ impl Inflater {
         }
     }
 
-    /// Whether zlib holds more than the last piece had room for.
-    fn has_more(&self) -> bool {
-        self.message.as_ref().is_some_and(|message| message.full)
-    }
-
     /// Gives what is ready; gives memory back when nothing needs it any more.
     fn hand_over(&mut self, buffer: &mut [u8]) -> Option<usize> {
         if let Some(message) = &mut self.message {
-            if !message.ready.is_empty() {
-                return Some(message.take(buffer));
+            if let Some(length) = message.take(buffer) {
+                return Some(length);
             }
-            if message.finished {
+            if message.is_finished() {
                 self.message = None;
             }
         }
@@ -167,27 +158,21 @@ impl Inflater {
         let (Place::Payload, Some(message)) = (self.place, &mut self.message) else {
             return Ok(());
         };
-        while !message.finished {
-            if self.payload_left > 0 {
-                let most = self.payload_left.min(self.wire.len() as u64) as usize;
-                let ate = message.expand_masked(&self.wire[..most])?;
-                self.wire.advance(ate);
-                self.payload_left -= ate as u64;
-            } else if message.last {
-                message.finish()?;
-            } else {
-                message.expand(&[])?;
-            }
-            let starved = self.payload_left > 0 && self.wire.is_empty();
-            let fragment_is_over = self.payload_left == 0 && !message.last;
-            if message.full || starved || fragment_is_over {
-                break;
-            }
+        message.drain()?;
+        while self.payload_left > 0 && !self.wire.is_empty() && !message.holds_more() {
+            let most = self.payload_left.min(self.wire.len() as u64) as usize;
+            let ate = message.feed(&self.wire[..most])?;
+            self.wire.advance(ate);
+            self.payload_left -= ate as u64;
         }
-        if self.payload_left == 0 && !message.full && (message.finished || !message.last) {
+        if self.payload_left == 0 && !message.holds_more() {
+            message.end_frame()?;
+        }
+        let frame_is_over = self.payload_left == 0 && !message.holds_more();
+        if frame_is_over {
             self.place = Place::Passing;
         }
-        message.cut_piece(self.place == Place::Passing);
+        message.cut(frame_is_over);
         Ok(())
     }
 
@@ -196,184 +181,9 @@ impl Inflater {
             if let Some(frame) = self.head.take(self.wire.get_u8()) {
                 self.payload_left = frame.length;
                 self.place = Place::Payload;
-                self.message.get_or_insert_with(|| Message::new(frame.first)).begin(frame);
+                self.message.get_or_insert_with(|| Pieces::new(frame.first)).begin_frame(frame);
             }
         }
-    }
-}
-
-/// A compressed message that is under way.
-struct Message {
-    inflate: Inflate,
-    /// What the next piece's header begins with: the opcode, then 0.
-    opcode: u8,
-    mask: Option<[u8; 4]>,
-    /// How much of the frame's payload was taken.
-    position: usize,
-    /// Whether the frame is the message's last.
-    last: bool,
-    /// How much of [`ENDING`] was taken.
-    ended: usize,
-    /// Whether nothing was taken since the beginning of a deflate stream.
-    fresh: bool,
-    finished: bool,
-    /// Room for a header, and then inflated bytes.
-    piece: Box<[u8]>,
-    length: usize,
-    /// Whether the piece had no room for more.
-    full: bool,
-    /// The whole piece, less what was handed over.
-    ready: Range<usize>,
-}
-
-/// The longest header of a piece: an extended length and a mask.
-const HEADER: usize = 8;
-const PIECE: usize = 4096;
-
-/// What the sender left out (RFC 7692 section 7.2.2); behind it an empty last
-/// block (RFC 1951 section 3.2.4), which only a message that is whole lets
-/// zlib understand as the end.
-const ENDING: [u8; 9] = {
-    let [a, b, c, d] = compress::TAIL;
-    [a, b, c, d, 0x01, 0x00, 0x00, 0xff, 0xff]
-};
-
-impl Message {
-    fn new(first: u8) -> Box<Self> {
-        Box::new(Self {
-            inflate: Inflate::new(false, 15),
-            opcode: first & 0x0f,
-            mask: None,
-            position: 0,
-            last: false,
-            ended: 0,
-            fresh: true,
-            finished: false,
-            piece: vec![0; PIECE].into(),
-            length: 0,
-            full: false,
-            ready: 0..0,
-        })
-    }
-
-    fn begin(&mut self, frame: Frame) {
-        self.mask = frame.mask;
-        self.last = frame.is_last();
-        self.position = 0;
-    }
-
-    /// Takes payload as it came; says how much of it.
-    fn expand_masked(&mut self, payload: &[u8]) -> io::Result<usize> {
-        let Some(mask) = self.mask else { return self.expand(payload) };
-        let mut plain = [0; 512];
-        let most = payload.len().min(plain.len());
-        for (at, (plain, byte)) in plain.iter_mut().zip(payload).enumerate() {
-            *plain = byte ^ mask[(self.position + at) % 4];
-        }
-        let ate = self.expand(&plain[..most])?;
-        self.position = (self.position + ate) % 4;
-        Ok(ate)
-    }
-
-    /// Inflates into the piece, until that is full.
-    fn expand(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (ate, gave) = (self.inflate.total_in(), self.inflate.total_out());
-        let room = &mut self.piece[HEADER + self.length..];
-        let status = self.inflate.decompress(bytes, room, InflateFlush::SyncFlush);
-        let status = status.map_err(|_| Corrupt)?;
-        let ate = (self.inflate.total_in() - ate) as usize;
-        let gave = (self.inflate.total_out() - gave) as usize;
-        self.length += gave;
-        self.full = HEADER + self.length == PIECE;
-        if ate == 0 && gave == 0 && !bytes.is_empty() && !self.full {
-            return Err(Corrupt.into());
-        }
-        // A sender may end a stream anywhere (section 7.2.3.4).
-        let stream_ended = status == Status::StreamEnd;
-        if stream_ended {
-            self.inflate.reset(false);
-        }
-        self.fresh = stream_ended || (self.fresh && ate == 0);
-        Ok(ate)
-    }
-
-    /// All payload was taken: gets the rest out of zlib.
-    fn finish(&mut self) -> io::Result<()> {
-        if self.ended > 0 || !self.fresh {
-            self.ended += self.expand(&ENDING[self.ended..])?;
-            if self.full && !self.fresh {
-                return Ok(());
-            }
-            if !self.fresh || self.ended < ENDING.len() {
-                return Err(Corrupt.into());
-            }
-        }
-        self.full = false;
-        self.finished = true;
-        Ok(())
-    }
-
-    /// Makes a fragment of what the piece holds. The message's first is made
-    /// even of nothing when its frame is over: what comes next may be a mistake
-    /// that only one who knows of the message can see.
-    fn cut_piece(&mut self, frame_is_over: bool) {
-        let needed = self.finished || (frame_is_over && self.opcode != 0);
-        if self.length == 0 && !needed {
-            return;
-        }
-        let fin = if self.finished { Frame::FIN } else { 0 };
-        let masked = if self.mask.is_some() { 0x80 } else { 0 };
-        // At most PIECE, which fits into 16 bits.
-        let [high, low] = (self.length as u16).to_be_bytes();
-        let header = [fin | self.opcode, masked | low, 0, 0, 0, 0];
-        let long_header = [fin | self.opcode, masked | 126, high, low, 0, 0, 0, 0];
-        let header = if self.length < 126 { &header[..] } else { &long_header };
-        let header = if masked == 0 { &header[..header.len() - 4] } else { header };
-        let start = HEADER - header.len();
-        self.piece[start..HEADER].copy_from_slice(header);
-        self.ready = start..HEADER + self.length;
-        (self.opcode, self.length) = (0, 0);
-    }
-
-    fn take(&mut self, buffer: &mut [u8]) -> usize {
-        let length = self.ready.len().min(buffer.len());
-        let end = self.ready.start + length;
-        buffer[..length].copy_from_slice(&self.piece[self.ready.start..end]);
-        self.ready.start = end;
-        length
-    }
-}
-
-impl fmt::Debug for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message").field("ready", &self.ready).finish_non_exhaustive()
-    }
-}
-
-/// A compressed message that cannot be inflated. The connection ends with 1007:
-/// "data within a message that was not consistent with the type of the message"
-/// (RFC 6455 section 7.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Corrupt;
-
-impl Corrupt {
-    /// Whether this is what an error of [`Inflater::read`] means.
-    pub(crate) fn caused(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|inner| inner.is::<Self>())
-    }
-}
-
-impl fmt::Display for Corrupt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a compressed message is corrupt")
-    }
-}
-
-impl error::Error for Corrupt {}
-
-impl From<Corrupt> for io::Error {
-    fn from(corrupt: Corrupt) -> Self {
-        Self::new(io::ErrorKind::InvalidData, corrupt)
     }
 }
 
@@ -386,21 +196,28 @@ mod tests {
     };
     use zlib_rs::{Deflate, DeflateFlush};
 
-    use super::*;
+    use super::{
+        super::{Corrupt, compress},
+        *,
+    };
 
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 
-    /// A wire that gives its bytes in these pieces.
-    struct Pieces<'a>(Vec<&'a [u8]>);
+    fn agreement() -> Agreement {
+        Agreement::choose(["permessage-deflate"]).expect("agreed")
+    }
 
-    impl<'a> Pieces<'a> {
+    /// A wire that gives its bytes in these pieces.
+    struct Slices<'a>(Vec<&'a [u8]>);
+
+    impl<'a> Slices<'a> {
         fn of(bytes: &'a [u8], size: usize) -> Self {
             Self(bytes.chunks(size).rev().collect())
         }
     }
 
-    impl Read for Pieces<'_> {
+    impl Read for Slices<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             let Some(piece) = self.0.pop() else { return Ok(0) };
             let length = piece.len().min(buffer.len());
@@ -449,7 +266,7 @@ mod tests {
 
     fn read_all(wire: &[u8], piece: usize, buffer: usize) -> io::Result<Vec<u8>> {
         let mut inflater = Inflater::default();
-        let mut wire = Pieces::of(wire, piece);
+        let mut wire = Slices::of(wire, piece);
         let (mut all, mut buffer) = (Vec::new(), vec![0; buffer]);
         loop {
             match inflater.read(&mut wire, &mut buffer)? {
@@ -464,7 +281,7 @@ mod tests {
 
     /// What a server's tungstenite makes of the wire: all messages, the end.
     fn messages(wire: &[u8], piece: usize) -> (Vec<WsMessage>, WsError) {
-        let inlet = Inlet(Inflater::default(), Pieces::of(wire, piece));
+        let inlet = Inlet(Inflater::default(), Slices::of(wire, piece));
         let config = WebSocketConfig::default().read_buffer_size(512);
         let mut socket = WebSocket::from_raw_socket(inlet, Role::Server, Some(config));
         let mut messages = Vec::new();
@@ -549,7 +366,7 @@ mod tests {
         let expected = [&[0x82, 5][..], b"Hello"].concat();
         assert_eq!(read_all(&frame(0xc2, None, &HELLO), 99, 99).expect("read"), expected);
         for buffer in 1..12 {
-            let mut inflater = Inflater::new(&frame(0xc2, None, &HELLO));
+            let mut inflater = Inflater::new(agreement(), &frame(0xc2, None, &HELLO));
             let (mut all, mut buffer) = (Vec::new(), vec![0; buffer]);
             while let Ok(length @ 1..) = inflater.read(&mut io::empty(), &mut buffer) {
                 all.extend_from_slice(&buffer[..length]);
@@ -561,7 +378,7 @@ mod tests {
     #[test]
     fn what_came_behind_the_handshake_comes_first() {
         let wire = masked(0xc1, &HELLO);
-        let mut inflater = Inflater::new(&wire[..4]);
+        let mut inflater = Inflater::new(agreement(), &wire[..4]);
         let mut buffer = [0; 64];
         let length = inflater.read(&mut &wire[4..], &mut buffer).expect("read");
         assert!(buffer[..length].ends_with(b"Hello"));
@@ -719,7 +536,7 @@ mod tests {
                 wire[at] = lottery.below(256) as u8;
             }
             let mut inflater = Inflater::default();
-            let mut wire = Pieces::of(&wire, 1 + lottery.below(99));
+            let mut wire = Slices::of(&wire, 1 + lottery.below(99));
             let mut buffer = [0; 64];
             while let Ok(1..) = inflater.read(&mut wire, &mut buffer) {
                 assert!(inflater.wire.len() <= 64);
@@ -755,7 +572,7 @@ mod tests {
     #[test]
     fn tungstenites_limit_defuses_a_bomb_before_it_is_read() {
         let bomb = bomb(32);
-        let inlet = Inlet(Inflater::default(), Pieces::of(&bomb, 99_999));
+        let inlet = Inlet(Inflater::default(), Slices::of(&bomb, 99_999));
         let config = WebSocketConfig::default()
             .read_buffer_size(512)
             .max_message_size(Some(16 * 1024))
