@@ -13,7 +13,7 @@
 //!  pusher (1..4 workers) ◀── bell ── whoever publishes ┴──▶ socket
 //! ```
 //!
-//! A file here uses only the ones above it: `limits`, `stats`, `tls`, `socket`,
+//! A file here uses only the ones above it: `limits`, `stats`, `tls`, `socket`, `head`, `deflate`,
 //! `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`, `link`, `client`, `pusher`, `stream`,
 //! `connection`, `acceptor`, `server`; `dialed` and `dial` are the client's side.
 
@@ -22,9 +22,14 @@ mod client;
 mod connection;
 mod dial;
 mod dialed;
+#[cfg_attr(not(feature = "deflate"), path = "deflate/off.rs")]
+#[allow(dead_code, unused_imports, reason = "not wired in yet")]
+mod deflate;
 mod feed;
 mod gate;
 mod handshake;
+#[allow(dead_code, reason = "not wired in yet")]
+mod head;
 mod http;
 mod limits;
 mod link;
