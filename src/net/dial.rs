@@ -37,6 +37,19 @@ pub(crate) struct Target {
     secure: bool,
 }
 
+/// What the program wants of the handshake.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wishes {
+    /// Subprotocols, the dearest first.
+    pub(crate) protocols: Vec<String>,
+    /// Further header lines.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Whether compressed messages are offered.
+    pub(crate) deflate: bool,
+    /// A file of certificates to trust in place of the system's.
+    pub(crate) authorities: Option<PathBuf>,
+}
+
 impl Target {
     /// Reads `ws://host[:port][/path][?query]`.
     ///
@@ -111,9 +124,7 @@ impl Target {
 /// `TimedOut` then); [`Error::Handshake`] when the answer is no agreement.
 pub(crate) fn dial(
     target: &Target,
-    protocols: &[String],
-    headers: &[(String, String)],
-    authorities: Option<&PathBuf>,
+    wishes: &Wishes,
     time: Duration,
     bounds: Bounds,
 ) -> Result<(Arc<Dialed>, Reader)> {
@@ -122,8 +133,10 @@ pub(crate) fn dial(
     let failed = |error| Error::io(format!("connect to {}", target.url), error);
     let peer = stream.peer_addr().map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
-    let socket = secure(Socket::from(stream), target, authorities)?;
-    let ask = Ask { host: &target.host, path: &target.path, protocols, headers };
+    let socket = secure(Socket::from(stream), target, wishes.authorities.as_ref())?;
+    let Wishes { protocols, headers, deflate, .. } = wishes;
+    let (host, path) = (&target.host, &target.path);
+    let ask = Ask { host, path, protocols, deflate: *deflate, headers };
     let key = generate_key();
     // An empty socket takes a head at once, and TLS keeps it until it may go.
     let head = ask.head(&key);

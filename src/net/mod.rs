@@ -14,21 +14,20 @@
 //! ```
 //!
 //! A file here uses only the ones above it: `limits`, `stats`, `tls`, `socket`, `head`, `deflate`,
-//! `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`, `link`, `client`, `pusher`, `stream`,
+//! `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`, `squeezed`, `link`, `client`, `pusher`, `stream`,
 //! `connection`, `acceptor`, `server`; `dialed` and `dial` are the client's side.
 
 mod acceptor;
 mod client;
 mod connection;
+#[cfg_attr(not(feature = "deflate"), path = "deflate/off.rs")]
+mod deflate;
 mod dial;
 mod dialed;
-#[cfg_attr(not(feature = "deflate"), path = "deflate/off.rs")]
-#[allow(dead_code, unused_imports, reason = "not wired in yet")]
-mod deflate;
 mod feed;
 mod gate;
 mod handshake;
-#[allow(dead_code, reason = "not wired in yet")]
+#[cfg(feature = "deflate")]
 mod head;
 mod http;
 mod limits;
@@ -38,6 +37,7 @@ mod pusher;
 mod server;
 mod slots;
 mod socket;
+mod squeezed;
 mod stats;
 mod stream;
 #[cfg(feature = "tls")]
@@ -54,7 +54,7 @@ pub use self::{
     stats::{Counter, Stats},
 };
 pub(crate) use self::{
-    dial::{Target, dial},
+    dial::{Target, Wishes, dial},
     dialed::{Bounds, Dialed, Heard, Reader},
     gate::own_addresses,
     link::{Link, next_id},

@@ -17,9 +17,13 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tungstenite::protocol::frame::coding::{Control, OpCode};
+use tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Control, OpCode},
+};
 
 use super::{
+    deflate::{Agreement, deflate},
     feed::{self, Frames},
     socket::Socket,
 };
@@ -46,19 +50,27 @@ pub(super) enum Side {
 pub(super) struct Parts(Bytes, Bytes);
 
 impl Parts {
-    /// A whole message as one frame.
-    pub(super) fn of_message(message: Message, side: Side) -> Self {
+    /// A whole message as one frame, compressed where that was agreed on and
+    /// makes it smaller.
+    pub(super) fn of_message(message: Message, side: Side, agreement: Option<Agreement>) -> Self {
         let opcode = feed::message_opcode(&message);
-        Self::new(opcode, message.into_bytes(), true, side)
+        let payload = message.into_bytes();
+        let compressed = agreement.and_then(|agreed| deflate(&payload, agreed.window()));
+        let rsv1 = compressed.is_some();
+        let payload = compressed.map_or(payload, Bytes::from);
+        Self::new(FrameHeader { opcode, rsv1, ..FrameHeader::default() }, payload, side)
     }
 
-    /// A frame: final, or a fragment that is not the last.
-    pub(super) fn new(opcode: OpCode, payload: Bytes, is_final: bool, side: Side) -> Self {
+    /// One frame.
+    pub(super) fn new(mut header: FrameHeader, payload: Bytes, side: Side) -> Self {
         let length = payload.len();
-        let mask = (side == Side::Client).then(random_mask);
+        header.mask = (side == Side::Client).then(random_mask);
         let spare = if length <= COPIED { length } else { 0 };
-        let mut first = feed::header(opcode, length, is_final, mask, spare);
-        let payload = mask.map_or(payload.clone(), |mask| masked(payload, mask));
+        let mut first = feed::header(&header, length, spare);
+        let payload = match header.mask {
+            Some(mask) => masked(payload, mask),
+            None => payload,
+        };
         if length <= COPIED {
             first.extend_from_slice(&payload);
             return Self(first.freeze(), Bytes::new());
@@ -268,7 +280,8 @@ impl Outlet {
     }
 
     fn whole(&self, opcode: OpCode, payload: &[u8]) -> Bytes {
-        Parts::new(opcode, Bytes::copy_from_slice(payload), true, self.side).joined()
+        let header = FrameHeader { opcode, ..FrameHeader::default() };
+        Parts::new(header, Bytes::copy_from_slice(payload), self.side).joined()
     }
 
     /// Sends a message, or lets it wait for room.
@@ -276,8 +289,7 @@ impl Outlet {
     /// # Errors
     /// [`Error::Busy`] when more would wait than the bound allows,
     /// [`Error::Closed`] when the connection is not open.
-    pub(super) fn try_send(&self, message: Message, now: Instant) -> Result<Sent> {
-        let parts = Parts::of_message(message, self.side);
+    pub(super) fn try_send(&self, parts: Parts, now: Instant) -> Result<Sent> {
         let mut state = self.lock();
         if state.closing || state.broken {
             return Err(Error::Closed);

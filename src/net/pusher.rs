@@ -30,6 +30,7 @@ use super::{
     feed::{Bell, Cursor, Frames},
     limits::Limits,
     outlet::Sent,
+    squeezed::Squeezed,
     stats::Stats,
 };
 use crate::{
@@ -131,10 +132,11 @@ impl Pool {
     ) -> Result<Self> {
         let mut workers = Vec::with_capacity(limits.workers);
         let mut threads = Vec::with_capacity(limits.workers);
+        let squeezed = Arc::new(Squeezed::default());
         for number in 0..limits.workers {
             let name = format!("bc-push-{number}");
             let start = || -> io::Result<_> {
-                let worker = Worker::new(limits.clone(), stats.clone())?;
+                let worker = Worker::new(limits.clone(), stats.clone(), squeezed.clone())?;
                 let handle = WorkerHandle(worker.shared.clone());
                 let fatal = fatal.clone();
                 let thread = thread::Builder::new()
@@ -242,6 +244,7 @@ struct Worker {
     free: Vec<usize>,
     generation: usize,
     frames: Frames,
+    squeezed: Arc<Squeezed>,
     /// What this turn has sent; counted once, at its end.
     sent: Tally,
     sweep_at: Instant,
@@ -251,7 +254,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(limits: Limits, stats: Arc<Stats>) -> io::Result<Self> {
+    fn new(limits: Limits, stats: Arc<Stats>, squeezed: Arc<Squeezed>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let shared = Shared {
             inbox: Mutex::default(),
@@ -269,6 +272,7 @@ impl Worker {
             free: Vec::new(),
             generation: 0,
             frames: Frames::default(),
+            squeezed,
             sent: Tally::default(),
             sweep_at: Instant::now() + limits.ping_every,
             closing_all: false,
@@ -441,6 +445,9 @@ impl Worker {
                     last = member.client.outlet.release(now);
                 }
                 break;
+            }
+            if let Some(agreement) = member.client.agreement {
+                self.squeezed.apply(&mut self.frames, agreement);
             }
             if round == ROUNDS {
                 self.shared.rung.store(true, Relaxed);

@@ -167,6 +167,15 @@ impl Builder {
         self
     }
 
+    /// Lets messages travel compressed with clients that offer it
+    /// (permessage-deflate, RFC 7692). A broadcast is compressed once for all
+    /// who agreed on the same.
+    #[cfg(feature = "deflate")]
+    pub fn compress(mut self) -> Self {
+        self.limits.deflate = true;
+        self
+    }
+
     /// Lets every connection hear a broadcast.
     pub fn broadcast(mut self, broadcast: &Broadcast) -> Self {
         self.broadcast = Some(broadcast.clone());

@@ -47,6 +47,8 @@ fn serve(address: &str) -> boardcast::Result<()> {
         limits.control_rate = u32::MAX;
         limits.read_buffer = 16 * 1024;
     });
+    #[cfg(feature = "deflate")]
+    let server = server.compress();
     let server = server.bind()?;
     println!("{}", server.addresses()[0]);
     server.serve(|_, _| Echo)
