@@ -6,6 +6,7 @@
 #   make test    every test, with other people's clients and a browser
 #   make bench   what it costs, as tables (docs/performance.md); Node's ws beside it
 #   make stress  the long forms of the strain tests, minutes
+#   make conformance   the Autobahn testsuite, both ways; ARGS=quick: its short form (docs/conformance.md)
 #   make setup   install what the tests need (run and test do so by themselves)
 
 .DEFAULT_GOAL := run
@@ -21,7 +22,7 @@ web := src/web
 page := $(web)/dist/licenses.txt
 page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json))
 
-.PHONY: run page check test bench stress setup setup-node
+.PHONY: run page check test bench stress conformance setup setup-node
 
 run: page
 	$(CARGO) run --release --bin boardcast -- $(ARGS)
@@ -60,6 +61,9 @@ bench: setup page
 
 stress: page
 	$(CARGO) test --release --test it stress:: -- --ignored --nocapture --test-threads=1
+
+conformance: page
+	tests/conformance/run.py $(ARGS)
 
 setup:
 	@tests/setup.sh all
