@@ -11,6 +11,7 @@
 #   make deb     a Debian package; make tarball: the same for other systems; for a board: TARGET=…
 #   make test-packages  the package in a Debian with its own systemd; root, minutes
 #   make test-deploy    deploying, over ssh, to such a Debian; root, minutes
+#   make conformance   the Autobahn testsuite, both ways; ARGS=quick: its short form (docs/conformance.md)
 #   make setup   install what the tests need (run and test do so by themselves)
 
 .DEFAULT_GOAL := run
@@ -26,7 +27,7 @@ web := src/web
 page := $(web)/dist/licenses.txt
 page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json))
 
-.PHONY: run page check test bench stress deploy undeploy deb tarball test-packages test-deploy setup setup-node
+.PHONY: run page check test bench stress conformance deploy undeploy deb tarball test-packages test-deploy setup setup-node
 
 run: page
 	$(CARGO) run --release --bin boardcast -- $(ARGS)
@@ -82,6 +83,9 @@ test-packages: page
 
 test-deploy: page
 	cross/package/test-deploy.sh
+
+conformance: page
+	tests/conformance/run.py $(ARGS)
 
 setup:
 	@tests/setup.sh all

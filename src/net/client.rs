@@ -50,6 +50,9 @@ pub(super) struct Client {
     pub(super) attended: AtomicBool,
     /// Its thread is through with it.
     pub(super) gone: AtomicBool,
+    /// The handler hears of the end: to the program it is over, although a
+    /// Close may still be on its way.
+    pub(super) over: AtomicBool,
     /// Its thread waits for what it has to say; a handler at work hears nothing.
     pub(super) reading: AtomicBool,
     pub(super) pinged: Pinged,
@@ -94,6 +97,7 @@ impl Client {
             key: AtomicUsize::new(NO_KEY),
             attended: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             reading: AtomicBool::new(false),
             pinged: Pinged::default(),
             heard: AtomicU32::new(0),
@@ -179,7 +183,7 @@ impl Link for Client {
     }
 
     fn ready_state(&self) -> ReadyState {
-        match self.gone.load(Relaxed) {
+        match self.over.load(Relaxed) || self.gone.load(Relaxed) {
             true => ReadyState::Closed,
             false if self.outlet.is_closing() => ReadyState::Closing,
             false => ReadyState::Open,

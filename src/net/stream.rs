@@ -69,6 +69,7 @@ pub(super) fn run(
     };
     handler.on_open(&stream.connection);
     let event = stream.read_until_closed(handler);
+    client.over.store(true, Relaxed);
     handler.on_close(&stream.connection, &event);
     stream.socket.get_mut().wire.linger(event.was_clean);
 }

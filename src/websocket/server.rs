@@ -129,6 +129,9 @@ fn program_limits() -> Limits {
         message_burst: 2_000,
         control_rate: 100,
         read_buffer: 4096,
+        // Loopback takes segments of 64 KiB. With a buffer below two of them,
+        // every one waits 40 ms for a delayed acknowledgement: 16 MiB took 10 s.
+        send_buffer: 128 * 1024,
         ..Limits::default()
     }
 }

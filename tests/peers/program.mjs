@@ -126,3 +126,29 @@ export async function startExample(t, name, ...args) {
   const [, address] = await where;
   return Object.assign(program, { url: `ws://${address}` });
 }
+
+/** Our end of a WebSocket, `tests/conformance/peer.rs`, and what it tells of it. */
+export class Peer {
+  /** The server, at `url`; `options` such as `protocols: 'a,b'`. */
+  static async listen(t, options) {
+    const peer = new Peer(t, 'listen', '127.0.0.1:0', options);
+    const [address] = await peer.program.line(peer.program.stdout, /^127\S+$/);
+    return Object.assign(peer, { address, url: `ws://${address}/` });
+  }
+
+  /** The client, of the server at `url`. */
+  static dial(t, url, options) {
+    return new Peer(t, 'dial', url, options);
+  }
+
+  constructor(t, mode, where, options = {}) {
+    const words = Object.entries(options).map(([name, value]) => `${name}=${value}`);
+    this.program = new Program(t, example('conformance-peer', [mode, where, ...words]));
+  }
+
+  /** What the next event of this name tells. */
+  async event(name) {
+    const { input } = await this.program.line(this.program.stdout, new RegExp(`^\\["${name}",`));
+    return JSON.parse(input)[1];
+  }
+}
