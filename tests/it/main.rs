@@ -8,6 +8,7 @@ mod channels;
 mod fixture;
 mod http;
 mod misbehaviour;
+mod platform;
 mod slow;
 mod stop;
 mod strain;
