@@ -18,17 +18,17 @@ target=$1
 command=$2
 shift 2
 
+# Each on the oldest processor of its boards: Pi 3, BeagleBone, Pi 1 and Zero. Whatever is newer dies there, and here.
 case $target in
-aarch64-unknown-linux-musl) runner=qemu-aarch64 ;;
-armv7-unknown-linux-musleabihf) runner="qemu-arm -cpu cortex-a7" ;;
-# What is in the Pi 1 and the Zero: whatever is newer than ARMv6 dies there, and here.
+aarch64-unknown-linux-musl) runner="qemu-aarch64 -cpu cortex-a53" ;;
+armv7-unknown-linux-musleabihf) runner="qemu-arm -cpu cortex-a8" ;;
 arm-unknown-linux-musleabihf) runner="qemu-arm -cpu arm1176" ;;
 x86_64-unknown-linux-musl) runner="" ;;
 *) fail "no target $target; there are: aarch64-unknown-linux-musl, armv7-unknown-linux-musleabihf," \
     "arm-unknown-linux-musleabihf, x86_64-unknown-linux-musl" ;;
 esac
 
-# Of zig's own C library objects, not of rustc's, which Debian's has not.
+# zig's start files: Debian's rustc has none.
 flags="-C link-self-contained=no"
 case $target in
 arm*)

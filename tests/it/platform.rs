@@ -9,7 +9,7 @@ fn resolve(name: &str) -> Vec<IpAddr> {
     found.map(|address| address.ip()).collect()
 }
 
-/// A static glibc cannot: it wants to load the host's own libraries for that.
+/// There no library of the system can be loaded that would do it.
 #[test]
 fn names_are_resolved_in_a_static_program_too() {
     assert!(resolve("localhost").iter().any(IpAddr::is_loopback));
