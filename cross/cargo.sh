@@ -56,4 +56,5 @@ case $command in
 env) exec "$@" ;;
 build) command=zigbuild ;;
 esac
-exec cargo-zigbuild "$command" -Zbuild-std=std --target "$target" "$@"
+# `test` too, or everything would be compiled again for `build` after `test`, and what ships would not be what was tested.
+exec cargo-zigbuild "$command" -Zbuild-std=std,test --target "$target" "$@"
