@@ -13,6 +13,13 @@
 #   make test-deploy    deploying, over ssh, to such a Debian; root, minutes
 #   make conformance   the Autobahn testsuite, both ways; ARGS=quick: its short form (docs/conformance.md)
 #   make setup   install what the tests need (run and test do so by themselves)
+#
+# For a board (cross/README.md says which TARGET):
+#
+#   make cross TARGET=…         a static binary, with Debian's compiler
+#   make cross-docker TARGET=…  with `cross` and Docker or Podman instead
+#   make test-arm               every test and the real program as ARM, emulated
+#   make sizes                  what each binary weighs, and why
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
@@ -27,7 +34,8 @@ web := src/web
 page := $(web)/dist/licenses.txt
 page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json))
 
-.PHONY: run page check test bench stress conformance deploy undeploy deb tarball test-packages test-deploy setup setup-node
+.PHONY: run page check test bench stress conformance cross cross-docker test-arm sizes deploy undeploy \
+	deb tarball test-packages test-deploy setup setup-node
 
 run: page
 	$(CARGO) run --release --bin boardcast -- $(ARGS)
@@ -66,6 +74,24 @@ bench: setup page
 
 stress: page
 	$(CARGO) test --release --test it stress:: -- --ignored --nocapture --test-threads=1
+
+cross:
+	@tests/setup.sh cross
+	@$(MAKE) --no-print-directory page
+	cross/cargo.sh "$(TARGET)" build --release
+	@ls -l $(target)/$(TARGET)/release/boardcast
+
+# The images have no Node: the page is bundled before.
+cross-docker: page
+	CROSS_CONFIG=cross/Cross.toml cross build --release --target "$(TARGET)"
+
+test-arm: setup page
+	@tests/setup.sh arm
+	cross/test.sh
+
+sizes: page
+	@tests/setup.sh cross
+	cross/sizes.sh
 
 # The program that a package holds: for a board, cross-built; else this machine's own.
 packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET),$(CARGO) build --release --locked)

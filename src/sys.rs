@@ -43,6 +43,9 @@ pub(crate) fn set_not_sent_low_water(socket: BorrowedFd<'_>, bytes: u32) -> io::
 /// Gives the pages of this thread's stack back to the kernel that earlier,
 /// deeper calls touched and that no call uses now. A connection's handshake
 /// goes deeper than all that follows it.
+// Never a part of its caller, whose frame may be large: `here` must be close
+// to where the stack ends.
+#[inline(never)]
 pub(crate) fn release_unused_stack() {
     let page = page_size();
     let here = 0_u8;

@@ -93,7 +93,8 @@ fn bind_one(address: SocketAddr) -> Result<TcpListener> {
             setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
         }
         bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-        listen(&fd, Backlog::MAXCONN)?;
+        // As many as the kernel lets wait (net.core.somaxconn); musl's own constant is 128.
+        listen(&fd, Backlog::MAXALLOWABLE)?;
         Ok(TcpListener::from(fd))
     };
     listening().map_err(|errno| Error::io(format!("listen on {address}"), errno.into()))

@@ -10,6 +10,7 @@ mod client;
 mod fixture;
 mod http;
 mod misbehaviour;
+mod platform;
 mod service;
 mod slow;
 mod stop;
