@@ -8,6 +8,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use super::compress::WINDOW;
+
 const NAME: &str = "permessage-deflate";
 
 /// Both ends may send compressed messages, each compressed by itself.
@@ -37,7 +39,7 @@ impl Agreement {
     }
 
     fn answer(offer: Terms) -> Option<Self> {
-        let window = offer.server_window.unwrap_or(15);
+        let window = offer.server_window.unwrap_or(WINDOW).min(WINDOW);
         // zlib's deflate has no window of 256 bytes (its manual, deflateInit2).
         if window < 9 {
             return None;
@@ -75,11 +77,11 @@ impl Agreement {
         if !terms.server_no_context {
             return refuse("lacks server_no_context_takeover, which was asked for");
         }
-        let window = terms.client_window.flatten().unwrap_or(15);
+        let window = terms.client_window.flatten().unwrap_or(WINDOW).min(WINDOW);
         Ok(Some(Self { terms, window }))
     }
 
-    /// The base-2 logarithm of the largest window that we may compress with:
+    /// The base-2 logarithm of the window that we compress with:
     /// what [`deflate_frame`](super::deflate_frame) wants to know. Clients for
     /// which it is the same can be sent the same frame.
     pub(crate) fn window(&self) -> u8 {
@@ -272,7 +274,7 @@ mod tests {
             "x-webkit-deflate-frame, permessage-deflate",
             ", ,permessage-deflate,,",
         ] {
-            assert_eq!(choose(offer), Some((ANSWER.into(), 15)), "{offer}");
+            assert_eq!(choose(offer), Some((ANSWER.into(), WINDOW)), "{offer}");
         }
     }
 
@@ -281,7 +283,7 @@ mod tests {
         for bits in 9..=15 {
             let offer = format!("permessage-deflate; server_max_window_bits={bits}");
             let answer = format!("{ANSWER}; server_max_window_bits={bits}");
-            assert_eq!(choose(&offer), Some((answer, bits)));
+            assert_eq!(choose(&offer), Some((answer, bits.min(WINDOW))));
         }
         let quoted = "permessage-deflate; server_max_window_bits=\"1\\0\"";
         assert_eq!(choose(quoted).map(|(_, bits)| bits), Some(10));
@@ -293,7 +295,7 @@ mod tests {
                      permessage-deflate; server_max_window_bits=9, permessage-deflate";
         assert_eq!(choose(first).map(|(_, bits)| bits), Some(9));
         let lines = ["permessage-deflate; mystery", "foo; a=\"b, c\"", "permessage-deflate"];
-        assert_eq!(Agreement::choose(lines).map(|agreement| agreement.window()), Some(15));
+        assert_eq!(Agreement::choose(lines).map(|agreement| agreement.window()), Some(WINDOW));
     }
 
     #[test]
@@ -350,14 +352,14 @@ mod tests {
             (agreement.to_string(), agreement.window())
         };
         assert_eq!(Agreement::accepted(""), Ok(None));
-        assert_eq!(accepted(ANSWER), (ANSWER.into(), 15));
+        assert_eq!(accepted(ANSWER), (ANSWER.into(), WINDOW));
         let short = "permessage-deflate; server_no_context_takeover";
-        assert_eq!(accepted(short), (short.into(), 15));
+        assert_eq!(accepted(short), (short.into(), WINDOW));
         let bits = format!("{ANSWER}; server_max_window_bits=8; client_max_window_bits=9");
         assert_eq!(accepted(&bits), (bits.clone(), 9));
         // The answer of our own server to our own client.
         let ours = Agreement::choose(Agreement::OFFER).expect("taken").to_string();
-        assert_eq!(accepted(&ours), (ANSWER.into(), 15));
+        assert_eq!(accepted(&ours), (ANSWER.into(), WINDOW));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{error, fmt, io, ops::Range};
 
 use zlib_rs::{Inflate, InflateFlush, Status};
 
-use super::compress;
+use super::{compress, spares::Spares};
 use crate::net::head::Frame;
 
 /// zlib's state, and one piece of what it gave.
@@ -37,6 +37,9 @@ pub(super) struct Pieces {
 const HEADER: usize = 8;
 const PIECE: usize = 4096;
 
+/// Two, since messages seldom come in at the same moment.
+static SPARES: Spares<Box<Pieces>, 2> = Spares::new();
+
 /// What the sender left out (section 7.2.2); behind it an empty last block
 /// (RFC 1951 section 3.2.4), which zlib takes for the end only when the
 /// message is whole.
@@ -48,10 +51,16 @@ const ENDING: [u8; 9] = {
 impl Pieces {
     /// For a message whose first frame begins with this byte.
     pub(super) fn new(first: u8) -> Box<Self> {
+        let mut pieces = SPARES.take().unwrap_or_else(Self::allocate);
+        pieces.opcode = first & 0x0f;
+        pieces
+    }
+
+    fn allocate() -> Box<Self> {
         Box::new(Self {
             // Room for any window: zlib-rs takes as much for a smaller one.
             inflate: Inflate::new(false, 15),
-            opcode: first & 0x0f,
+            opcode: 0,
             mask: None,
             position: 0,
             last: false,
@@ -63,6 +72,17 @@ impl Pieces {
             full: false,
             ready: 0..0,
         })
+    }
+
+    /// The message is over: what was allocated for it can serve another.
+    pub(super) fn recycle(mut self: Box<Self>) {
+        // It knows nothing of the old message then: a distance that reaches
+        // back into that is an error.
+        self.inflate.reset(false);
+        (self.mask, self.last, self.finished) = (None, false, false);
+        (self.ended, self.fresh) = (0, true);
+        (self.length, self.full, self.ready) = (0, false, 0..0);
+        SPARES.give(self);
     }
 
     pub(super) fn begin_frame(&mut self, frame: Frame) {
@@ -172,9 +192,9 @@ impl Pieces {
         Some(length)
     }
 
-    /// Whether the last fragment was made.
-    pub(super) fn is_finished(&self) -> bool {
-        self.finished
+    /// Whether the last fragment was handed over.
+    pub(super) fn is_over(&self) -> bool {
+        self.finished && self.ready.is_empty()
     }
 }
 
