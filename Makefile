@@ -18,7 +18,7 @@
 #
 #   make cross TARGET=…         a static binary, with Debian's compiler
 #   make cross-docker TARGET=…  with `cross` and Docker or Podman instead
-#   make test-arm               every test and the real program as ARM, emulated
+#   make test-arm               every test against each static binary, ARM's emulated
 #   make sizes                  what each binary weighs, and why
 
 .DEFAULT_GOAL := run

@@ -31,8 +31,9 @@ page=$(awk '/^ *page/ { print $2 }' "$greeting")
 curl --silent --no-buffer --max-time 12 --output /dev/null --header 'Connection: Upgrade' --header 'Upgrade: websocket' \
     --header 'Sec-WebSocket-Version: 13' --header 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' "${page}ws" &
 sleep 10
+streaming=$(resident)
 echo
-echo "Resident memory of \`$host\`: $rest at rest, $(resident) with a stream open."
+echo "Resident memory of \`$host\`: $rest at rest, $streaming with a stream open."
 
 # With the caller's compiler, and by name: those of Rust's own functions that are inlined count for whom they are in.
 tools=$out/tools
