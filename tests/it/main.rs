@@ -7,6 +7,8 @@ mod binary;
 mod broadcast;
 mod channels;
 mod client;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod fixture;
 mod http;
 mod misbehaviour;
