@@ -90,7 +90,7 @@ impl Target {
         };
         let name = authority.host().to_ascii_lowercase();
         let host = if port == usual { name.clone() } else { format!("{name}:{port}") };
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let path = uri.path_and_query().map_or_else(|| "/".into(), ToString::to_string);
         let url = format!("{scheme}://{host}{path}");
         let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self { url, host, name, port, path, secure })
@@ -196,8 +196,8 @@ fn read_answer(
                 return Err(Error::io("", io::Error::new(io::ErrorKind::TimedOut, why)));
             }
             Ok(None) => {
-                let left = !socket.flush().map_err(|error| Error::io("", error))?;
-                let room = if left { PollFlags::POLLOUT } else { PollFlags::empty() };
+                let (_, all) = socket.flush().map_err(|error| Error::io("", error))?;
+                let room = if all { PollFlags::empty() } else { PollFlags::POLLOUT };
                 let mut wanted = [PollFd::new(socket.as_fd(), PollFlags::POLLIN | room)];
                 wait(&mut wanted, Some(deadline)).map_err(|error| Error::io("", error))?;
             }
@@ -221,6 +221,7 @@ mod tests {
         assert_eq!(target("http://pi:80/").url, "ws://pi/");
         #[cfg(feature = "tls")]
         assert_eq!(target("https://pi").url, "wss://pi/");
+        assert_eq!(target("ws://pi:8642?channels=cpu").url, "ws://pi:8642/?channels=cpu");
         assert_eq!(target("ws://[::1]:9/").name, "::1");
         assert_eq!(target("ws://[::1]:9/").host, "[::1]:9");
     }

@@ -109,9 +109,10 @@ impl Turn {
         MyTurn(self)
     }
 
-    fn try_take(&self) -> Option<MyTurn<'_>> {
-        let mut taken = self.lock();
-        (!std::mem::replace(&mut *taken, true)).then_some(MyTurn(self))
+    /// For what takes no time: nobody else gets a turn meanwhile.
+    fn if_free<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let taken = self.lock();
+        if *taken { Err(Error::Busy) } else { act() }
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
@@ -290,9 +291,11 @@ impl Link for Dialed {
     }
 
     fn try_send(self: Arc<Self>, message: Message) -> Result<()> {
-        let _turn = self.turn.try_take().ok_or(Error::Busy)?;
+        if self.outlet.is_closing() {
+            return Err(Error::Closed);
+        }
         let parts = Parts::of_message(message, Side::Client, self.agreed.compression);
-        let sent = self.outlet.try_send(parts, Instant::now())?;
+        let sent = self.turn.if_free(|| self.outlet.try_send(parts, Instant::now()))?;
         self.settle(sent)
     }
 
@@ -366,6 +369,11 @@ impl Reader {
             if let Some(event) = &self.ended {
                 return Heard::Closed(event.clone());
             }
+            // Also while the server goes on sending.
+            if self.link.close_by().is_some_and(|by| by <= Instant::now()) {
+                self.end(lost());
+                continue;
+            }
             let alarm = self.alarm();
             let wire = &mut self.protocol.get_mut().wire;
             wire.left = TURN_BYTES;
@@ -411,27 +419,35 @@ impl Reader {
 
     /// When something is to be done even if nothing is heard.
     fn alarm(&self) -> Option<Instant> {
-        let heard = self.protocol.get_ref().wire.heard;
-        let keep_alive = self
-            .link
-            .bounds
-            .keep_alive
-            .map(|(every, silence)| (self.pinged_at.max(heard) + every).min(heard + silence));
+        let keep_alive = self.keep_alive().map(|(due, _)| due);
         self.link.close_by().into_iter().chain(keep_alive).min()
+    }
+
+    /// When the keep-alive has something to do, and whether that is the end.
+    /// Silence counts from a Ping that nothing followed: a program that did not
+    /// read for a while has heard nothing either, and the server is well.
+    fn keep_alive(&self) -> Option<(Instant, bool)> {
+        let (every, silence) = self.link.bounds.keep_alive?;
+        let heard = self.protocol.get_ref().wire.heard;
+        Some(match self.pinged_at > heard {
+            true => (self.pinged_at + silence.saturating_sub(every), true),
+            false => (heard + every, false),
+        })
     }
 
     fn look_at_the_clock(&mut self) {
         let now = Instant::now();
-        let heard = self.protocol.get_ref().wire.heard;
         if self.link.close_by().is_some_and(|by| by <= now) {
             return self.end(lost());
         }
-        let Some((every, silence)) = self.link.bounds.keep_alive else { return };
-        if heard + silence <= now {
-            self.end(lost());
-        } else if self.pinged_at.max(heard) + every <= now {
-            self.pinged_at = now;
-            let _ = self.link.clone().ping();
+        match self.keep_alive() {
+            Some((due, true)) if due <= now => self.end(lost()),
+            Some((due, false)) if due <= now => {
+                self.pinged_at = now;
+                // A connection that is closing has a deadline of its own.
+                let _ = self.link.clone().ping();
+            }
+            _ => {}
         }
     }
 
@@ -461,6 +477,13 @@ impl Drop for Reader {
         if self.ended.is_none() {
             self.link.fail(CloseCode::GOING_AWAY, "");
             self.link.gone.store(true, Relaxed);
+            // What is left unread would make the kernel reset our last words.
+            let mut rest = [0; 1024];
+            for _ in 0..64 {
+                if !matches!(self.link.socket.try_receive(&mut rest), Ok(Some(1..))) {
+                    break;
+                }
+            }
             self.link.socket.shutdown(Shutdown::Read);
         }
     }

@@ -112,6 +112,8 @@ impl Default for Limits {
 impl Limits {
     /// Request header lines; a fixed table on the stack.
     pub const HEAD_LINES: usize = 64;
+    /// The longest time that a bound may be.
+    pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
     /// What is read and thrown away after our last word, in bytes.
     pub const LINGER_BYTES: usize = 64 * 1024;
 
@@ -143,6 +145,11 @@ impl Limits {
         }
         if self.stack_bytes < 64 * 1024 {
             return refuse("a connection's stack needs at least 64 KiB");
+        }
+        let times = [self.head_time, self.response_time, self.keep_alive, self.message_time];
+        let more = [self.ping_every, self.silence, self.stuck, self.close_time, self.stop_time];
+        if times.into_iter().chain(more).any(|time| time > Self::LONGEST) {
+            return refuse("a time is at most a year: use that for no limit");
         }
         if self.silence <= self.ping_every {
             return refuse(

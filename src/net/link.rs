@@ -123,8 +123,9 @@ impl Connection {
     /// at once waits for room. While something waits, up to 16 KiB more may.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the connection is not open, or when more than
-    /// that would wait: then it is broken off.
+    /// [`Error::Closed`] when the connection is not open; [`Error::Busy`] when
+    /// more than that would wait: this message was not sent, and the connection
+    /// is as it was.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<()> {
         self.link()?.try_send(message.into())
     }

@@ -324,7 +324,7 @@ impl Outlet {
             if state.closing || state.broken {
                 return Err(Error::Closed);
             }
-            if state.waiting() == 0 {
+            if state.waiting() == 0 && !state.held {
                 break;
             }
             state.senders += 1;
@@ -395,6 +395,7 @@ impl Outlet {
             return Sent::Closed;
         }
         if state.waiting() == 0 {
+            state.blocked_since = None;
             self.tell_senders(state);
         }
         Sent::All
@@ -403,9 +404,9 @@ impl Outlet {
     /// Whether the kernel has all that the socket took: TLS may hold a rest.
     fn flushed(&self, state: &mut State, now: Instant) -> bool {
         match self.socket.flush() {
-            Ok(true) => true,
-            Ok(false) => {
-                state.note_progress(0, true, now);
+            Ok((_, true)) => true,
+            Ok((sent, false)) => {
+                state.note_progress(sent, true, now);
                 false
             }
             Err(error) => {

@@ -43,14 +43,14 @@ impl Socket {
         Self { tls: Some(Box::new(session)), ..self }
     }
 
-    /// Whether all that [`try_send`](Self::try_send) took is with the kernel;
-    /// sends what TLS still holds.
-    pub(super) fn flush(&self) -> io::Result<bool> {
+    /// Sends what TLS still holds of what [`try_send`](Self::try_send) took:
+    /// how many bytes, and whether the kernel has all now.
+    pub(super) fn flush(&self) -> io::Result<(usize, bool)> {
         #[cfg(feature = "tls")]
         if let Some(session) = &self.tls {
             return session.flush(self.as_raw_fd());
         }
-        Ok(true)
+        Ok((0, true))
     }
 
     /// Writes a head and a body, neither copied; blocks. Only for a

@@ -27,7 +27,7 @@ struct Kept {
 }
 
 impl Squeezed {
-    const MOST: usize = Frames::MOST;
+    const MOST: usize = 4 * Frames::MOST;
     const BYTES: usize = 256 * 1024;
 
     /// Puts compressed frames in the place of plain ones, where they are
@@ -54,7 +54,10 @@ impl Kept {
         let frame = compress(plain, window).unwrap_or_else(|| plain.clone());
         self.bytes += plain.len() + frame.len();
         self.frames.push_back((plain.clone(), window, frame.clone()));
-        while self.frames.len() > Squeezed::MOST || self.bytes > Squeezed::BYTES {
+        // The newest stays whatever its size: all the others want it next.
+        while self.frames.len() > 1
+            && (self.frames.len() > Squeezed::MOST || self.bytes > Squeezed::BYTES)
+        {
             let Some((plain, _, frame)) = self.frames.pop_front() else { break };
             self.bytes -= plain.len() + frame.len();
         }

@@ -191,7 +191,10 @@ pub(super) enum Verdict {
 pub(super) fn verdict(error: &WsError) -> Verdict {
     match error {
         WsError::Io(error) if error.kind() == io::ErrorKind::WouldBlock => Verdict::GoOn,
-        WsError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+        // Ours, from `Wire`; the kernel's has a number, and means that the peer is gone.
+        WsError::Io(error)
+            if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() =>
+        {
             Verdict::Fail(CloseCode::POLICY, "a message took too long")
         }
         WsError::Io(error) if Corrupt::caused(error) => {

@@ -77,7 +77,9 @@ impl Session {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(0)),
                 Err(error) => return Err(error),
             }
-            let mut ciphertext = [0; 4096];
+            // So little that rustls takes it all: beside one whole record, the
+            // largest there is, its buffer has room for so much more.
+            let mut ciphertext = [0; 1024];
             let Some(length) = receive_some(fd, &mut ciphertext)? else { return Ok(None) };
             self.feed(fd, &ciphertext[..length])?;
         }
@@ -111,7 +113,8 @@ impl Session {
     /// Takes plaintext unless ciphertext is left; returns how much it took.
     pub(super) fn try_send(&self, fd: RawFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut session = self.lock();
-        if !flush(&mut session, fd)? {
+        let (_, all) = flush(&mut session, fd)?;
+        if !all {
             return Ok(0);
         }
         let mut taken = 0;
@@ -126,8 +129,8 @@ impl Session {
         Ok(taken)
     }
 
-    /// Sends ciphertext that is left; whether nothing is left.
-    pub(super) fn flush(&self, fd: RawFd) -> io::Result<bool> {
+    /// Sends ciphertext that is left: how many bytes, and whether that was all.
+    pub(super) fn flush(&self, fd: RawFd) -> io::Result<(usize, bool)> {
         flush(&mut self.lock(), fd)
     }
 
@@ -140,15 +143,16 @@ impl Session {
     }
 }
 
-fn flush(session: &mut Connection, fd: RawFd) -> io::Result<bool> {
+fn flush(session: &mut Connection, fd: RawFd) -> io::Result<(usize, bool)> {
+    let mut sent = 0;
     while session.wants_write() {
         match session.write_tls(&mut Raw(fd)) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Ok(length) => sent += length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((sent, false)),
             Err(error) => return Err(error),
         }
     }
-    Ok(true)
+    Ok((sent, true))
 }
 
 /// The socket as rustls writes to it.

@@ -48,7 +48,7 @@ pub struct Broadcast(Arc<Shared>);
 struct Shared {
     ring: Mutex<Ring>,
     greeting: OnceLock<Box<dyn Fn() -> Vec<Message> + Send + Sync>>,
-    bell: OnceLock<Bell>,
+    bell: Mutex<Option<Bell>>,
     /// The memberships of each open connection, by its number.
     members: Mutex<HashMap<u64, Memberships>>,
 }
@@ -111,7 +111,7 @@ impl Broadcast {
         Self(Arc::new(Shared {
             ring: Mutex::new(ring),
             greeting: OnceLock::new(),
-            bell: OnceLock::new(),
+            bell: Mutex::default(),
             members: Mutex::default(),
         }))
     }
@@ -141,7 +141,8 @@ impl Broadcast {
         let frame = message_frame(message);
         self.lock().push(audience, frame);
         // Unlocked: whoever is woken wants the lock at once.
-        if let Some(bell) = self.0.bell.get() {
+        let bell = self.0.bell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(bell) = bell {
             bell.ring();
         }
     }
@@ -170,9 +171,8 @@ impl Feed for Broadcast {
     }
 
     fn started(&self, bell: Bell) {
-        // A second server with the same broadcast would be a mistake of the
-        // program; its clients hear of news only when they are due.
-        let _ = self.0.bell.set(bell);
+        // Of one server after the other; two at a time would be a mistake.
+        *self.0.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(bell);
     }
 }
 
@@ -262,13 +262,13 @@ impl Cursor for Place {
         }
         let broadcast = self.broadcast.clone();
         let mut ring = broadcast.lock();
-        if self.next < ring.first() {
+        while self.next < ring.first() {
+            // What is sent while the greeting is made comes behind it.
+            self.next = ring.next;
             drop(ring);
             let Some(greeting) = self.greeting() else { return frames.overtaken() };
+            self.first = Some(greeting);
             ring = broadcast.lock();
-            // What is half told already is told to its end.
-            self.first.get_or_insert_default().extend(greeting);
-            self.next = ring.next;
         }
         for frame in self.first.iter().flatten() {
             if frames.is_full() {

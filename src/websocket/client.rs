@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Connection, Handler};
+use super::{Connection, Handler, Limits};
 use crate::{
     error::{Error, Result},
     message::{CloseCode, CloseEvent, Message, ReadyState},
@@ -103,7 +103,7 @@ impl WebSocket {
     /// [`TimedOut`](std::io::ErrorKind::TimedOut) when nothing came in time:
     /// the connection goes on then.
     pub fn recv_timeout(&mut self, time: Duration) -> Result<Option<Message>> {
-        self.recv_until(Some(Instant::now() + time))
+        self.recv_until(Some(Instant::now() + time.min(Limits::LONGEST)))
     }
 
     fn recv_until(&mut self, until: Option<Instant>) -> Result<Option<Message>> {
@@ -266,21 +266,22 @@ impl Builder {
         self
     }
 
-    /// How long connecting may take, handshake included. Default 10 s.
+    /// How long connecting may take, handshake included. Default 10 s. Looking
+    /// the name up comes before, as long as the system's resolver takes.
     pub fn connect_timeout(mut self, time: Duration) -> Self {
-        self.connect_time = time;
+        self.connect_time = time.min(Limits::LONGEST);
         self
     }
 
     /// How long a send may wait for a server that takes nothing. Default 30 s.
     pub fn send_timeout(mut self, time: Duration) -> Self {
-        self.bounds.stuck = time;
+        self.bounds.stuck = time.min(Limits::LONGEST);
         self
     }
 
     /// How long the closing handshake may take. Default 2 s.
     pub fn close_timeout(mut self, time: Duration) -> Self {
-        self.bounds.close_time = time;
+        self.bounds.close_time = time.min(Limits::LONGEST);
         self
     }
 
@@ -294,7 +295,8 @@ impl Builder {
     /// How often a silent server is pinged, and after how long without a byte
     /// the connection counts as dead (1006). Default 20 s and 45 s.
     pub fn keep_alive(mut self, ping_every: Duration, silence: Duration) -> Self {
-        self.bounds.keep_alive = Some((ping_every, silence));
+        let [every, silence] = [ping_every, silence].map(|time| time.min(Limits::LONGEST));
+        self.bounds.keep_alive = Some((every, silence));
         self
     }
 

@@ -150,3 +150,17 @@ fn with_a_greeting_newcomers_and_overtaken_ones_get_the_present_state() {
     everyone.send("the end");
     while slow.text() != "the end" {}
 }
+
+#[test]
+fn a_broadcast_serves_one_server_after_the_other() {
+    let everyone = Broadcast::new();
+    let (first, connections) = start(&everyone);
+    drop(connect(&first));
+    connections.recv_timeout(PATIENCE).expect("open");
+    first.stop().expect("no fault");
+    let (second, connections) = start(&everyone);
+    let mut client = connect(&second);
+    connections.recv_timeout(PATIENCE).expect("open");
+    everyone.send("still heard");
+    assert_eq!(text(&mut client), "still heard");
+}

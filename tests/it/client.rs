@@ -348,6 +348,11 @@ fn a_server_that_falls_silent_is_given_up_and_one_that_is_quiet_is_not() {
     assert!(matches!(quiet, Err(Error::Io { .. })), "{quiet:?}");
     assert_eq!(ws.ready_state(), ReadyState::Open);
 
+    // A program that does not read for longer than the limit has not lost it.
+    thread::sleep(Duration::from_millis(600));
+    ws.send("back").expect("open");
+    assert_eq!(recv(&mut ws), "back".into());
+
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     let silent = thread::spawn(move || {
@@ -428,6 +433,23 @@ fn a_server_that_takes_nothing_blocks_a_sender_only_so_long() {
     assert!(matches!(ws.send("over"), Err(Error::Closed)));
     done.send(()).expect("it waits");
     stuck.join().expect("no panic");
+}
+
+#[test]
+fn a_server_that_goes_on_after_our_close_is_left_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let talks = thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a client");
+        let mut ws = tungstenite::accept(stream).expect("a handshake");
+        // Never reads, so never hears our Close.
+        while ws.send("and another thing".into()).is_ok() {}
+    });
+    let builder = WebSocket::builder(&url(address)).close_timeout(Duration::from_millis(200));
+    let mut ws = builder.connect().expect("connected");
+    ws.close(None, "").expect("valid");
+    assert_eq!(close_event(&mut ws).code, CloseCode::ABNORMAL);
+    talks.join().expect("no panic");
 }
 
 #[test]

@@ -88,6 +88,18 @@ fn it_talks_over_tls_with_a_server_that_it_trusts() {
         assert!(echo.into_bytes() == bytes, "{length} bytes");
         sending.join().expect("no panic").expect("sent");
     }
+    // A burst of records of every size, large beside small.
+    let sender = ws.connection();
+    let burst = thread::spawn(move || {
+        for length in (0..40).flat_map(|n| [16_384 + n * 97, 1 + n, 700 * n]) {
+            sender.send(vec![7_u8; length]).expect("sent");
+        }
+    });
+    for length in (0..40).flat_map(|n| [16_384 + n * 97, 1 + n, 700 * n]) {
+        let echo = ws.recv_timeout(PATIENCE).expect("in time").expect("open");
+        assert_eq!(echo.len(), length);
+    }
+    burst.join().expect("no panic");
     ws.close(CloseCode(4001), "enough").expect("valid");
     while ws.recv_timeout(PATIENCE).expect("in time").is_some() {}
     let event = ws.close_event().expect("it has ended");
