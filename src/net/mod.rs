@@ -14,8 +14,8 @@
 //! ```
 //!
 //! A file here uses only the ones above it: `limits`, `stats`, `socket`,
-//! `http`, `gate`, `handshake`, `head`, `deflate`, `feed`, `slots`, `outlet`, `client`, `pusher`, `stream`,
-//! `connection`, `acceptor`, `server`.
+//! `http`, `gate`, `handshake`, `head`, `deflate`, `feed`, `slots`, `outlet`,
+//! `client`, `pusher`, `stream`, `connection`, `acceptor`, `server`.
 
 mod acceptor;
 mod client;

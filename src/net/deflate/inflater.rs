@@ -18,7 +18,7 @@ use super::{Agreement, pieces::Pieces};
 use crate::net::head::{Frame, Head};
 
 /// Stands between the wire and tungstenite on a connection that has an
-/// [`Agreement`](super::Agreement).
+/// [`Agreement`].
 ///
 /// It holds what was read and not yet taken (at most one read of tungstenite)
 /// and, only while a compressed message is under way, zlib's state with one
