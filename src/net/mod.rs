@@ -13,9 +13,10 @@
 //!  pusher (1..4 workers) ◀── bell ── whoever publishes ┴──▶ socket
 //! ```
 //!
-//! A file here uses only the ones above it: `limits`, `stats`, `tls`, `socket`, `head`, `deflate`,
-//! `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`, `squeezed`, `link`, `client`, `pusher`, `stream`,
-//! `connection`, `acceptor`, `server`; `dialed` and `dial` are the client's side.
+//! A file here uses only the ones above it: `limits`, `stats`, `tls`, `socket`,
+//! `head`, `deflate`, `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`,
+//! `squeezed`, `link`, `client`, `pusher`, `stream`, `connection`, `acceptor`,
+//! `server`; `dialed` and `dial` are the client's side.
 
 mod acceptor;
 mod client;
