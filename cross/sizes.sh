@@ -35,11 +35,12 @@ streaming=$(resident)
 echo
 echo "Resident memory of \`$host\`: $rest at rest, $streaming with a stream open."
 
-# With the caller's compiler, and by name: those of Rust's own functions that are inlined count for whom they are in.
+# With the caller's compiler. What is inlined counts for whom it is in.
 tools=$out/tools
 [ -x "$tools/bin/cargo-bloat" ] || {
     echo "sizes: installing cargo-bloat in $tools" >&2
     cargo install --quiet --locked --root "$tools" cargo-bloat@0.12.1
 }
 echo
-CARGO_PROFILE_RELEASE_STRIP=none PATH="$tools/bin:$PATH" cargo bloat --release --bin boardcast --crates -n 20 2>/dev/null
+CARGO_PROFILE_RELEASE_STRIP=none PATH="$tools/bin:$PATH" \
+    cargo bloat --release --bin boardcast --crates -n 15 2>"$out/sizes.log" || { cat "$out/sizes.log" >&2; exit 1; }
