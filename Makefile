@@ -6,8 +6,20 @@
 #   make test    every test, with other people's clients and a browser
 #   make bench   what it costs, as tables (docs/performance.md); Node's ws beside it
 #   make stress  the long forms of the strain tests, minutes
+#   make deploy  build for a board, install there, start: make deploy HOST=pi@raspberrypi.local
+#   make undeploy  take it off again: HOST=…
+#   make deb     a Debian package; make tarball: the same for other systems; for a board: TARGET=…
+#   make test-packages  the package in a Debian with its own systemd; root, minutes
+#   make test-deploy    deploying, over ssh, to such a Debian; root, minutes
 #   make conformance   the Autobahn testsuite, both ways; ARGS=quick: its short form (docs/conformance.md)
 #   make setup   install what the tests need (run and test do so by themselves)
+#
+# For a board (cross/README.md says which TARGET):
+#
+#   make cross TARGET=…         a static binary, with Debian's compiler
+#   make cross-docker TARGET=…  with `cross` and Docker or Podman instead
+#   make test-arm               every test against each static binary, ARM's emulated
+#   make sizes                  what each binary weighs, and why
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
@@ -22,7 +34,8 @@ web := src/web
 page := $(web)/dist/licenses.txt
 page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json))
 
-.PHONY: run page check test bench stress conformance setup setup-node
+.PHONY: run page check test bench stress conformance cross cross-docker test-arm sizes deploy undeploy \
+	deb tarball test-packages test-deploy setup setup-node
 
 run: page
 	$(CARGO) run --release --bin boardcast -- $(ARGS)
@@ -44,13 +57,13 @@ $(web)/node_modules/.all: $(web)/package-lock.json $(web)/.npmrc
 
 check: page
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --document-private-items
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --document-private-items --all-features
 
 test: setup $(web)/node_modules/.all page
 	cd $(web) && npm run --silent check && npm test --silent
-	$(CARGO) test
+	$(CARGO) test --all-features
 	$(CARGO) check --all-targets --no-default-features
 	$(CARGO) build --bins --examples
 	cd tests/peers && BOARDCAST=$(target)/debug/boardcast npm test --silent
@@ -61,6 +74,41 @@ bench: setup page
 
 stress: page
 	$(CARGO) test --release --test it stress:: -- --ignored --nocapture --test-threads=1
+
+cross:
+	@tests/setup.sh cross
+	@$(MAKE) --no-print-directory page
+	cross/cargo.sh "$(TARGET)" build --release
+	@ls -l $(target)/$(TARGET)/release/boardcast
+
+# The images have no Node: the page is bundled before.
+cross-docker: page
+	CROSS_CONFIG=cross/Cross.toml cross build --release --target "$(TARGET)"
+
+test-arm: setup page
+	@tests/setup.sh arm
+	cross/test.sh
+
+sizes: page
+	@tests/setup.sh cross
+	cross/sizes.sh
+
+# The program that a package holds: for a board, cross-built; else this machine's own.
+packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET),$(CARGO) build --release --locked)
+
+deb tarball: page
+	$(packaged)
+	cross/package/package.sh $@ $(TARGET)
+
+deploy undeploy:
+	@MAKE="$(MAKE)" TARGET="$(TARGET)" cross/deploy.sh $@ "$(HOST)"
+
+# For a board's package, TARGET=…: in a Debian of that architecture, emulated.
+test-packages: page
+	cross/package/$(if $(TARGET),test-foreign.sh $(TARGET),test-packages.sh)
+
+test-deploy: page
+	cross/package/test-deploy.sh
 
 conformance: page
 	tests/conformance/run.py $(ARGS)

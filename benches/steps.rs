@@ -13,9 +13,10 @@ use std::{
 
 use boardcast::{
     App,
-    net::{self, Gate, Limits, Listeners, text_frame},
+    net::{self, Feed, Frames, Gate, Limits, Listeners, text_frame},
     sources::{Polled, Readings, vitals::Vitals},
     telemetry::{Batch, Channel, Hub, HubSettings},
+    websocket::Broadcast,
     wire::json,
 };
 
@@ -23,6 +24,7 @@ fn main() {
     println!("| step | time |");
     println!("|---|---|");
     one_reading();
+    broadcasts();
     connections();
 }
 
@@ -82,6 +84,31 @@ fn one_reading() {
         black_box(frame);
     });
     row("encode it as a frame, once for all clients", encode.saturating_sub(publish));
+}
+
+/// What a broadcast costs its sender: the frame is encoded once, so the number
+/// of those who hear it does not matter.
+fn broadcasts() {
+    for listeners in [0, 1, 1000] {
+        let everyone = Broadcast::new();
+        let mut places: Vec<_> = (0..listeners).map(|number| everyone.cursor(number)).collect();
+        let text = "x".repeat(1000);
+        let send = median(2000, || everyone.send(text.as_str()));
+        row(&format!("broadcast 1,000 bytes, {listeners} connections: the sender"), send);
+        // They are at the end of the ring before each round.
+        let mut frames = Frames::default();
+        let share = median(20, || {
+            everyone.send(text.as_str());
+            for place in &mut places {
+                frames = Frames::default();
+                place.fill(Instant::now(), &mut frames);
+                place.consume(frames.len(), Instant::now());
+            }
+        });
+        if listeners == 1000 {
+            row("and what 1,000 cursors take to find the shared frame", share);
+        }
+    }
 }
 
 fn connections() {

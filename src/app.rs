@@ -45,8 +45,8 @@ pub struct App {
     telemetry: Telemetry,
     /// The engine's counters and occupancy, once it runs.
     engine: OnceLock<EngineView>,
-    /// Stopped, one after the other, when the server stops.
-    sources: Mutex<Vec<Running>>,
+    /// Called, one after the other, when the server stops.
+    at_stop: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
 struct EngineView {
@@ -64,7 +64,7 @@ impl App {
     /// Serves a hub.
     pub fn new(hub: Hub) -> Arc<Self> {
         let telemetry = Telemetry { hub: hub.clone(), shared: Arc::default() };
-        Arc::new(Self { hub, telemetry, engine: OnceLock::new(), sources: Mutex::default() })
+        Arc::new(Self { hub, telemetry, engine: OnceLock::new(), at_stop: Mutex::default() })
     }
 
     /// Shows the engine's counters in `/metrics`.
@@ -77,7 +77,12 @@ impl App {
 
     /// Stops this source when the server stops.
     pub fn keep(&self, source: Running) {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
+        self.at_stop(move || drop(source));
+    }
+
+    /// Calls this when the server stops, behind what was asked for earlier.
+    pub fn at_stop(&self, call: impl FnOnce() + Send + 'static) {
+        self.at_stop.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(call));
     }
 
     fn stream(&self, request: &Request) -> Answer {
@@ -212,9 +217,9 @@ impl Application for App {
     }
 
     fn stopping(&self) {
-        let sources =
-            std::mem::take(&mut *self.sources.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(sources);
+        let calls =
+            std::mem::take(&mut *self.at_stop.lock().unwrap_or_else(PoisonError::into_inner));
+        calls.into_iter().for_each(|call| call());
     }
 }
 

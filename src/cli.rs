@@ -63,6 +63,12 @@ struct Serve {
     verbose: u8,
 }
 
+/// The command line as data, for what is made from it: the manual page and the
+/// shells' completions.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Asked {

@@ -23,6 +23,7 @@ use crate::{
     config::{Config, PORT},
     error::{Error, Result},
     net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
+    service,
     sources::{Own, Sampler, vitals::Vitals},
     telemetry::{Hub, HubSettings},
 };
@@ -38,13 +39,14 @@ const SECOND_LOOK: Duration = Duration::from_millis(200);
 pub fn serve(mut config: Config) -> Result<Ended> {
     config.limits.validate()?;
     fit_to_process(&mut config.limits);
-    let listeners = bind(&config.listen)?;
+    let listeners = listen(&config.listen)?;
     // Before any thread starts: threads inherit the mask.
     let signals = block_signals()?;
 
     let device = config.name.clone().unwrap_or_else(host_name);
     let hub = Hub::new(HubSettings { device: device.clone(), ..HubSettings::default() });
     let app = App::new(hub.clone());
+    app.at_stop(service::stopping);
     let gate = Gate {
         networks: Networks::local(config.allow.clone()),
         origins: Origins::Own(config.allow_origin.clone()),
@@ -58,12 +60,29 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     sampler.tick(hub.clock().boot());
     thread::sleep(SECOND_LOOK.min(config.interval));
     sampler.tick(hub.clock().boot());
-    app.keep(sampler.start().map_err(|error| Error::io("start the sampler", error))?);
+    let sampler = sampler.start().map_err(|error| Error::io("start the sampler", error))?;
+    let mut pulses = engine.pulses();
+    pulses.push(sampler.pulse());
+    let watchdog = service::watchdog(pulses)?;
+    // No more signs of life are due once it stops.
+    app.at_stop(move || drop(watchdog));
+    app.keep(sampler);
 
+    let hosts = places(device_host(), engine.addresses(), &net::own_addresses());
     if log::log_enabled!(log::Level::Info) {
-        greet(&device, engine.addresses(), &hub);
+        greet(&device, &hosts, &hub);
     }
+    service::ready(&format!("the page is at {}", pages(&hosts).join(" ")));
     engine.join()
+}
+
+/// The service manager's sockets, when it passed some, or our own.
+fn listen(addresses: &[SocketAddr]) -> Result<Listeners> {
+    let Some(passed) = service::listeners()? else { return bind(addresses) };
+    if !addresses.is_empty() {
+        log::warn!("--listen is not used: the service manager passed sockets that listen already");
+    }
+    Ok(passed)
 }
 
 fn bind(listen: &[SocketAddr]) -> Result<Listeners> {
@@ -158,8 +177,7 @@ fn affordable_connections(bytes: libc::rlim_t, limits: &Limits) -> usize {
 }
 
 /// Where to point the browser. A reader that has gone is no fault of ours.
-fn greet(device: &str, addresses: &[SocketAddr], hub: &Hub) {
-    let hosts = places(device_host(), addresses, &net::own_addresses());
+fn greet(device: &str, hosts: &[String], hub: &Hub) {
     let view = hub.view();
     let mut sources: Vec<(&str, usize)> = Vec::new();
     for state in view.channels() {
@@ -171,8 +189,8 @@ fn greet(device: &str, addresses: &[SocketAddr], hub: &Hub) {
     let sources: Vec<String> = sources.iter().map(|(name, n)| format!("{name} ({n})")).collect();
     let mut text = format!("boardcast {} on {device}\n", env!("CARGO_PKG_VERSION"));
     let mut line = |label: &str, value: &str| text += &format!("  {label:<9} {value}\n");
-    for (number, host) in hosts.iter().enumerate() {
-        line(if number == 0 { "page" } else { "" }, &format!("http://{host}/"));
+    for (number, page) in pages(hosts).iter().enumerate() {
+        line(if number == 0 { "page" } else { "" }, page);
     }
     if let Some(host) = hosts.first() {
         line("stream", &format!("ws://{host}/ws"));
@@ -181,6 +199,10 @@ fn greet(device: &str, addresses: &[SocketAddr], hub: &Hub) {
     drop(view);
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn pages(hosts: &[String]) -> Vec<String> {
+    hosts.iter().map(|host| format!("http://{host}/")).collect()
 }
 
 /// The host's own name, when it has one that others may know it by.

@@ -46,6 +46,7 @@
 //! | room | what |
 //! |---|---|
 //! | [`error`], [`message`] | plain types |
+//! | [`pulse`] | whether the threads that matter still turn |
 //! | [`net`] | the engine: accept loop, connection threads, push workers |
 //! | [`websocket`] | the WebSocket API for programs, on the engine |
 //! | [`telemetry`] | channels, values, batches; the hub and its ring |
@@ -53,7 +54,7 @@
 //! | [`sources`] | where readings come from; the sampler |
 //! | `web` | the page, embedded |
 //! | [`App`] | joins hub, page and engine: routes and the stream |
-//! | [`config`], [`cli`], [`daemon`] | the program |
+//! | [`config`], [`cli`], `service`, [`daemon`] | the program |
 //!
 //! The invariants are in ARCHITECTURE.md, beside the source.
 
@@ -65,6 +66,8 @@ pub mod error;
 mod fault;
 pub mod message;
 pub mod net;
+pub mod pulse;
+mod service;
 pub mod sources;
 mod sys;
 pub mod telemetry;

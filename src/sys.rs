@@ -2,7 +2,11 @@
 //! crate is here.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use nix::libc;
 
@@ -21,7 +25,7 @@ pub(crate) fn clock_is_synchronised() -> bool {
 
 /// Sets `TCP_NOTSENT_LOWAT` (tcp(7)): how much the kernel may hold that it has
 /// not sent yet.
-pub(crate) fn set_not_sent_low_water(socket: BorrowedFd<'_>, bytes: u32) -> std::io::Result<()> {
+pub(crate) fn set_not_sent_low_water(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as it is borrowed, and the
     // kernel reads exactly the four bytes that the pointer and length name.
     let result = unsafe {
@@ -33,12 +37,15 @@ pub(crate) fn set_not_sent_low_water(socket: BorrowedFd<'_>, bytes: u32) -> std:
             size_of_val(&bytes) as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Gives the pages of this thread's stack back to the kernel that earlier,
 /// deeper calls touched and that no call uses now. A connection's handshake
 /// goes deeper than all that follows it.
+// Never a part of its caller, whose frame may be large: `here` must be close
+// to where the stack ends.
+#[inline(never)]
 pub(crate) fn release_unused_stack() {
     let page = page_size();
     let here = 0_u8;
@@ -56,6 +63,22 @@ pub(crate) fn release_unused_stack() {
             libc::madvise(range, in_use - start, libc::MADV_DONTNEED);
         }
     }
+}
+
+/// The descriptors that the service manager opened for this process
+/// (sd_listen_fds(3)): from 3 on, as many as `LISTEN_FDS` says, when
+/// `LISTEN_PID` is this process. Whoever asks first gets them.
+pub(crate) fn passed_descriptors() -> io::Result<Vec<OwnedFd>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Relaxed) {
+        return Ok(Vec::new());
+    }
+    // Sets FD_CLOEXEC on each, and so finds out that it is open.
+    let numbers = sd_notify::listen_fds()?;
+    // SAFETY: they are open, and were when this process began: that is what
+    // the variables, which name this process, say. So nothing here has opened
+    // them, and nothing else owns them: they are handed out once.
+    Ok(numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())
 }
 
 fn page_size() -> usize {

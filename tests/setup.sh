@@ -3,6 +3,8 @@
 #
 #   setup.sh node   what building the page needs
 #   setup.sh all    what the tests need, too: a browser, curl, clients in Node and Python
+#   setup.sh cross  what building for boards needs (make cross): Debian's Rust with its sources, zig
+#   setup.sh arm    what the tests as ARM need beside `all`: that, an emulator, a false clock
 #
 # When everything is there it does nothing, quickly.
 set -eu
@@ -16,6 +18,10 @@ has_node() { has npm && node -e 'process.exit(parseInt(process.versions.node) < 
 has_chromium() { has "${CHROMIUM:-/usr/bin/chromium}"; }
 has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_curl() { has curl; }
+has_debian_rust() { [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library/std ]; }
+has_emulator() { has qemu-arm && has qemu-aarch64; }
+has_arm_binutils() { has arm-linux-gnueabihf-objdump; }
+has_false_clock() { [ -n "$(find /usr/lib -name libfaketimeMT.so.1 2>/dev/null)" ]; }
 
 missing=""
 need() { # need CHECK PACKAGE...
@@ -50,29 +56,47 @@ install_node_clients() {
     cp peers/package-lock.json peers/node_modules/.installed
 }
 
-install_python_clients() {
-    cmp -s peers/requirements.txt .venv/.installed && .venv/bin/python -c '' 2>/dev/null && return 0
-    say "installing Python's clients in tests/.venv"
-    python3 -m venv --clear .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement peers/requirements.txt
-    cp peers/requirements.txt .venv/.installed
+# install_python FOLDER REQUIREMENTS: an environment of its own with what the file lists
+install_python() {
+    cmp -s "$2" "$1/.installed" && "$1/bin/python" -c '' 2>/dev/null && return 0
+    say "installing what $2 lists in $1"
+    python3 -m venv --clear "$1"
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$2"
+    cp "$2" "$1/.installed"
 }
 
 case "${1-}" in
-node | all) ;;
-*) fail "usage: setup.sh node | all" ;;
+node | all | cross | arm) ;;
+*) fail "usage: setup.sh node | all | cross | arm" ;;
 esac
 
-has cargo || fail "Rust is missing: https://rustup.rs"
-need has_node nodejs npm
+case $1 in
+node | all)
+    has cargo || fail "Rust is missing: https://rustup.rs"
+    need has_node nodejs npm
+    ;;
+cross | arm)
+    # Debian 12's own `rustc` is too old; this one is kept new for its browsers.
+    need has_debian_rust rustc-web cargo-web rust-web-src
+    need has_venv python3 python3-venv
+    ;;
+esac
 if [ "$1" = all ]; then
     need has_chromium chromium
     need has_venv python3 python3-venv
     need has_curl curl
 fi
+if [ "$1" = arm ]; then
+    need has_emulator qemu-user
+    need has_arm_binutils binutils-arm-linux-gnueabihf
+    need has_false_clock libfaketime
+fi
 install_missing
-has_node || fail "node and npm in PATH are still missing or older than 18: $(node --version 2>&1)"
+case $1 in
+node | all) has_node || fail "node and npm in PATH are still missing or older than 18: $(node --version 2>&1)" ;;
+cross | arm) install_python ../cross/.venv ../cross/requirements.txt ;;
+esac
 if [ "$1" = all ]; then
     install_node_clients
-    install_python_clients
+    install_python .venv peers/requirements.txt
 fi

@@ -31,7 +31,10 @@ use super::{
     slots::{Refusal, Slots},
     socket::Socket,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    pulse::Mark,
+};
 
 pub(super) const WAKE: Token = Token(0);
 const SIGNAL: Token = Token(1);
@@ -51,6 +54,8 @@ pub(super) struct Requests {
     pub(super) stop: AtomicBool,
     /// A thread that must live has died; why.
     pub(super) fatal: Mutex<Option<String>>,
+    /// Say that you still turn.
+    pub(super) mark: Arc<Mark>,
 }
 
 pub(super) struct Acceptor {
@@ -100,6 +105,7 @@ impl Acceptor {
             let deadline = self.slots.expire(now);
             let deadline = earliest([deadline, self.refused.expire(now), self.pause.until]);
             self.wait(&mut events, deadline)?;
+            self.requests.mark.turned();
             if let Some(call) = self.called() {
                 return Ok(call);
             }

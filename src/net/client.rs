@@ -16,6 +16,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    deflate::Agreement,
     link::Link,
     outlet::{Outlet, Parts, Sent, Side},
     pusher::WorkerHandle,
@@ -39,6 +40,9 @@ pub(super) struct Client {
     pub(super) id: u64,
     pub(super) protocol: Option<String>,
     pub(super) url: Box<str>,
+    /// What was agreed on compression, and how the handshake said it.
+    pub(super) agreement: Option<Agreement>,
+    extensions: Box<str>,
     pub(super) worker: WorkerHandle,
     /// Where its worker keeps it.
     pub(super) key: AtomicUsize,
@@ -68,6 +72,7 @@ pub(super) struct NewClient {
     pub(super) id: u64,
     pub(super) protocol: Option<String>,
     pub(super) url: Box<str>,
+    pub(super) agreement: Option<Agreement>,
     pub(super) worker: WorkerHandle,
     /// The 101 answer, which goes out first.
     pub(super) head: Bytes,
@@ -86,6 +91,8 @@ impl Client {
             id: new.id,
             protocol: new.protocol,
             url: new.url,
+            agreement: new.agreement,
+            extensions: new.agreement.map(|agreed| agreed.to_string().into()).unwrap_or_default(),
             worker: new.worker,
             key: AtomicUsize::new(NO_KEY),
             attended: AtomicBool::new(false),
@@ -145,13 +152,15 @@ impl Client {
 
 impl Link for Client {
     fn send(self: Arc<Self>, message: Message) -> Result<()> {
-        let sent = self.outlet.send_wait(Parts::of_message(message, Side::Server))?;
+        let parts = Parts::of_message(message, Side::Server, self.agreement);
+        let sent = self.outlet.send_wait(parts)?;
         self.settle(sent);
         Ok(())
     }
 
     fn try_send(self: Arc<Self>, message: Message) -> Result<()> {
-        let sent = self.outlet.try_send(message, Instant::now())?;
+        let parts = Parts::of_message(message, Side::Server, self.agreement);
+        let sent = self.outlet.try_send(parts, Instant::now())?;
         self.settle(sent);
         Ok(())
     }
@@ -194,8 +203,7 @@ impl Link for Client {
     }
 
     fn extensions(&self) -> &str {
-        // None is built in.
-        ""
+        &self.extensions
     }
 
     fn url(&self) -> &str {

@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use super::{
     client::{Client, NewClient},
+    deflate::Agreement,
     feed::{Bell, Cursor, Feed},
     gate::Gate,
     handshake,
@@ -130,6 +131,7 @@ struct Opening {
     read: Vec<u8>,
     request: Box<Request>,
     upgrade: Upgrade,
+    agreement: Option<Agreement>,
     head: String,
 }
 
@@ -152,10 +154,18 @@ impl Conversation<'_> {
             let response = match self.answer(&request) {
                 Answer::Response(response) => response,
                 Answer::Upgrade(upgrade) => match self.accept_key(&request, &upgrade, &slot) {
-                    Ok(head) => {
+                    Ok((head, agreement)) => {
                         let Self { socket, peer, read, .. } = self;
-                        let opening = Opening { socket, slot, peer, read, request, upgrade, head };
-                        return Some(Box::new(opening));
+                        return Some(Box::new(Opening {
+                            socket,
+                            slot,
+                            peer,
+                            read,
+                            request,
+                            upgrade,
+                            agreement,
+                            head,
+                        }));
                     }
                     Err(response) => response,
                 },
@@ -229,7 +239,7 @@ impl Conversation<'_> {
         request: &Request,
         upgrade: &Upgrade,
         slot: &Slot,
-    ) -> Result<String, Response> {
+    ) -> Result<(String, Option<Agreement>), Response> {
         let mut head = handshake::accept(request)?;
         if slot.enter(Phase::Stream, None) == Err(Refusal::Full) {
             self.engine.stats.refused_full.increment();
@@ -238,8 +248,13 @@ impl Conversation<'_> {
         if let Some(protocol) = &upgrade.protocol {
             head += &format!("Sec-WebSocket-Protocol: {protocol}\r\n");
         }
+        let offers = request.header_lines("sec-websocket-extensions");
+        let agreement = if self.engine.limits.deflate { Agreement::choose(offers) } else { None };
+        if let Some(agreement) = &agreement {
+            head += &format!("Sec-WebSocket-Extensions: {agreement}\r\n");
+        }
         head += "\r\n";
-        Ok(head)
+        Ok((head, agreement))
     }
 
     fn say(&self, slot: &Slot, response: &Response, keep: bool, head_only: bool) -> io::Result<()> {
@@ -283,7 +298,7 @@ impl Opening {
     /// From here on the connection is a WebSocket.
     #[inline(never)]
     fn open(self, engine: &Engine) -> Opened {
-        let Self { socket, slot, peer, read, request, upgrade, head } = self;
+        let Self { socket, slot, peer, read, request, upgrade, agreement, head } = self;
         let Upgrade { id, protocol, cursor, open } = upgrade;
         let limits = &engine.limits;
         socket.prepare_stream(limits.send_buffer, limits.not_sent);
@@ -296,6 +311,7 @@ impl Opening {
             id,
             protocol,
             url: request.url().into(),
+            agreement,
             worker: worker.clone(),
             head: Bytes::from(head),
             held: cursor.is_some(),

@@ -2,9 +2,10 @@
 //! handshake; all of it before one absolute deadline.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     net::{SocketAddr, TcpStream, ToSocketAddrs},
     os::fd::AsFd,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 const HEAD_BYTES: usize = 16 * 1024;
 
 /// Where a URL leads (RFC 6455 section 3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// The URL as it is shown: absolute, with a path.
     pub(crate) url: String,
@@ -33,6 +34,20 @@ pub(crate) struct Target {
     name: String,
     port: u16,
     path: String,
+    secure: bool,
+}
+
+/// What the program wants of the handshake.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wishes {
+    /// Subprotocols, the dearest first.
+    pub(crate) protocols: Vec<String>,
+    /// Further header lines.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Whether compressed messages are offered.
+    pub(crate) deflate: bool,
+    /// A file of certificates to trust in place of the system's.
+    pub(crate) authorities: Option<PathBuf>,
 }
 
 impl Target {
@@ -49,12 +64,16 @@ impl Target {
         let Ok(uri) = text.trim().parse::<Uri>() else {
             return refuse("write it as in ws://raspberrypi.local:8642/ws");
         };
-        match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
-            Some("ws" | "http") => {}
-            Some("wss" | "https") => return refuse("this build has no TLS; use ws://"),
+        let secure = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
+            Some("ws" | "http") => false,
+            Some("wss" | "https") if cfg!(feature = "tls") => true,
+            Some("wss" | "https") => {
+                return refuse("this build has no TLS (the feature `tls`); use ws://");
+            }
             Some(_) => return refuse("it begins with ws://"),
             None => return refuse("it begins with ws://, as in ws://raspberrypi.local:8642/ws"),
-        }
+        };
+        let (scheme, usual) = if secure { ("wss", 443) } else { ("ws", 80) };
         let Some(authority) = uri.authority().filter(|part| !part.host().is_empty()) else {
             return refuse("it names no host");
         };
@@ -62,19 +81,19 @@ impl Target {
             return refuse("a name and a password go into a header, not into the address");
         }
         let port = match authority.port() {
-            None if authority.as_str().ends_with(':') => 80,
+            None if authority.as_str().ends_with(':') => usual,
             None if authority.as_str().len() > authority.host().len() => {
                 return refuse("its port is no number from 1 to 65535");
             }
-            None => 80,
+            None => usual,
             Some(port) => port.as_u16(),
         };
         let name = authority.host().to_ascii_lowercase();
-        let host = if port == 80 { name.clone() } else { format!("{name}:{port}") };
+        let host = if port == usual { name.clone() } else { format!("{name}:{port}") };
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let url = format!("ws://{host}{path}");
+        let url = format!("{scheme}://{host}{path}");
         let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { url, host, name, port, path })
+        Ok(Self { url, host, name, port, path, secure })
     }
 
     fn connect(&self, deadline: Instant) -> Result<TcpStream> {
@@ -105,8 +124,7 @@ impl Target {
 /// `TimedOut` then); [`Error::Handshake`] when the answer is no agreement.
 pub(crate) fn dial(
     target: &Target,
-    protocols: &[String],
-    headers: &[(String, String)],
+    wishes: &Wishes,
     time: Duration,
     bounds: Bounds,
 ) -> Result<(Arc<Dialed>, Reader)> {
@@ -115,16 +133,38 @@ pub(crate) fn dial(
     let failed = |error| Error::io(format!("connect to {}", target.url), error);
     let peer = stream.peer_addr().map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
-    let socket = Socket::from(stream);
-    let ask = Ask { host: &target.host, path: &target.path, protocols, headers };
+    let socket = secure(Socket::from(stream), target, wishes.authorities.as_ref())?;
+    let Wishes { protocols, headers, deflate, .. } = wishes;
+    let (host, path) = (&target.host, &target.path);
+    let ask = Ask { host, path, protocols, deflate: *deflate, headers };
     let key = generate_key();
-    socket.send_all(ask.head(&key).as_bytes(), &[]).map_err(failed)?;
+    // An empty socket takes a head at once, and TLS keeps it until it may go.
+    let head = ask.head(&key);
+    let sent = socket.try_send(&[IoSlice::new(head.as_bytes())]).map_err(failed)?;
+    if sent < head.len() {
+        return Err(Error::Setting("the headers of the handshake are too long".into()));
+    }
     let (agreed, rest) =
         read_answer(&socket, &ask, &key, deadline).map_err(|error| match error {
             Error::Io { source, .. } => failed(source),
             error => error,
         })?;
     Dialed::start(socket, peer, target.url.clone(), agreed, bounds, rest)
+}
+
+#[cfg(feature = "tls")]
+fn secure(socket: Socket, target: &Target, authorities: Option<&PathBuf>) -> Result<Socket> {
+    if !target.secure {
+        return Ok(socket);
+    }
+    Ok(socket.secured(super::tls::Session::to_server(&target.name, authorities)?))
+}
+
+#[cfg(not(feature = "tls"))]
+fn secure(socket: Socket, target: &Target, _: Option<&PathBuf>) -> Result<Socket> {
+    // `Target::parse` lets no secure one through.
+    debug_assert!(!target.secure);
+    Ok(socket)
 }
 
 /// The agreement, and what came behind it.
@@ -156,7 +196,9 @@ fn read_answer(
                 return Err(Error::io("", io::Error::new(io::ErrorKind::TimedOut, why)));
             }
             Ok(None) => {
-                let mut wanted = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+                let left = !socket.flush().map_err(|error| Error::io("", error))?;
+                let room = if left { PollFlags::POLLOUT } else { PollFlags::empty() };
+                let mut wanted = [PollFd::new(socket.as_fd(), PollFlags::POLLIN | room)];
                 wait(&mut wanted, Some(deadline)).map_err(|error| Error::io("", error))?;
             }
             Err(error) => return Err(Error::io("", error)),
@@ -177,6 +219,8 @@ mod tests {
         assert_eq!(whole.host, "10.0.0.7:8642");
         assert_eq!((whole.port, whole.path.as_str()), (8642, "/ws?channels=cpu/%23"));
         assert_eq!(target("http://pi:80/").url, "ws://pi/");
+        #[cfg(feature = "tls")]
+        assert_eq!(target("https://pi").url, "wss://pi/");
         assert_eq!(target("ws://[::1]:9/").name, "::1");
         assert_eq!(target("ws://[::1]:9/").host, "[::1]:9");
     }
@@ -188,6 +232,7 @@ mod tests {
             ("raspberrypi.local", "ws://"),
             ("/ws", "ws://"),
             ("ftp://pi/", "begins with ws://"),
+            #[cfg(not(feature = "tls"))]
             ("wss://pi/", "TLS"),
             ("ws://", "as in"),
             ("ws://pi/#top", "behind #"),

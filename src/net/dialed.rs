@@ -26,12 +26,16 @@ use tungstenite::{
     Message as WsMessage, WebSocket as Protocol,
     protocol::{
         Role, WebSocketConfig,
-        frame::coding::{Data, OpCode},
+        frame::{
+            FrameHeader,
+            coding::{Data, OpCode},
+        },
     },
 };
 
 use super::{
     client::Pinged,
+    deflate::Inflater,
     handshake::Agreed,
     link::Link,
     outlet::{Outlet, Parts, Sent, Side},
@@ -156,7 +160,12 @@ impl Dialed {
             gone: AtomicBool::new(false),
         });
         let now = Instant::now();
-        let inlet = Inlet { link: link.clone(), until: None, left: 0, heard: now };
+        let wire = Wire { link: link.clone(), until: None, left: 0, heard: now };
+        let (inflater, read) = match link.agreed.compression {
+            Some(agreed) => (Some(Box::new(Inflater::new(agreed, &read))), Vec::new()),
+            None => (None, read),
+        };
+        let inlet = Inlet { inflater, wire };
         let protocol = Protocol::from_partially_read(inlet, read, Role::Client, Some(config));
         Ok((link.clone(), Reader { protocol, link, pinged_at: now, ended: None }))
     }
@@ -216,7 +225,8 @@ impl Dialed {
             };
             let is_last = next.is_empty();
             let opcode = OpCode::Data(data);
-            self.send_frame(Parts::new(opcode, Bytes::from(chunk), is_last, Side::Client))?;
+            let header = FrameHeader { opcode, is_final: is_last, ..FrameHeader::default() };
+            self.send_frame(Parts::new(header, Bytes::from(chunk), Side::Client))?;
             if is_last {
                 return Ok(());
             }
@@ -276,12 +286,13 @@ fn read_chunk(reader: &mut impl Read) -> Result<Vec<u8>> {
 impl Link for Dialed {
     fn send(self: Arc<Self>, message: Message) -> Result<()> {
         let _turn = self.turn.wait();
-        self.send_frame(Parts::of_message(message, Side::Client))
+        self.send_frame(Parts::of_message(message, Side::Client, self.agreed.compression))
     }
 
     fn try_send(self: Arc<Self>, message: Message) -> Result<()> {
         let _turn = self.turn.try_take().ok_or(Error::Busy)?;
-        let sent = self.outlet.try_send(message, Instant::now())?;
+        let parts = Parts::of_message(message, Side::Client, self.agreed.compression);
+        let sent = self.outlet.try_send(parts, Instant::now())?;
         self.settle(sent)
     }
 
@@ -356,9 +367,9 @@ impl Reader {
                 return Heard::Closed(event.clone());
             }
             let alarm = self.alarm();
-            let inlet = self.protocol.get_mut();
-            inlet.left = TURN_BYTES;
-            inlet.until = until.into_iter().chain(alarm).min();
+            let wire = &mut self.protocol.get_mut().wire;
+            wire.left = TURN_BYTES;
+            wire.until = until.into_iter().chain(alarm).min();
             match self.protocol.read() {
                 Ok(WsMessage::Text(text)) => return Heard::Message(Message::Text(text)),
                 Ok(WsMessage::Binary(bytes)) => return Heard::Message(Message::Binary(bytes)),
@@ -400,7 +411,7 @@ impl Reader {
 
     /// When something is to be done even if nothing is heard.
     fn alarm(&self) -> Option<Instant> {
-        let heard = self.protocol.get_ref().heard;
+        let heard = self.protocol.get_ref().wire.heard;
         let keep_alive = self
             .link
             .bounds
@@ -411,7 +422,7 @@ impl Reader {
 
     fn look_at_the_clock(&mut self) {
         let now = Instant::now();
-        let heard = self.protocol.get_ref().heard;
+        let heard = self.protocol.get_ref().wire.heard;
         if self.link.close_by().is_some_and(|by| by <= now) {
             return self.end(lost());
         }
@@ -432,7 +443,7 @@ impl Reader {
             // tungstenite's reply; the outlet swallows it if ours went first.
             let _ = self.protocol.flush();
             self.link.await_end(Instant::now());
-            self.protocol.get_mut().linger(self.link.close_by());
+            self.protocol.get_mut().wire.linger(self.link.close_by());
         }
         self.ended = Some(event);
         self.link.gone.store(true, Relaxed);
@@ -460,8 +471,24 @@ fn lost() -> CloseEvent {
     CloseEvent { code: CloseCode::ABNORMAL, reason: Cow::Borrowed(""), was_clean: false }
 }
 
-/// tungstenite's view of the socket.
+/// tungstenite's view of the connection: plain frames in, whole frames out.
 struct Inlet {
+    /// Where compression was agreed on.
+    inflater: Option<Box<Inflater>>,
+    wire: Wire,
+}
+
+impl Read for Inlet {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.inflater {
+            Some(inflater) => inflater.read(&mut self.wire, buffer),
+            None => self.wire.read(buffer),
+        }
+    }
+}
+
+/// What the server sends.
+struct Wire {
     link: Arc<Dialed>,
     /// When a read gives up.
     until: Option<Instant>,
@@ -471,7 +498,7 @@ struct Inlet {
     heard: Instant,
 }
 
-impl Inlet {
+impl Wire {
     /// Reads what the peer still sends, until its end or the given instant.
     fn linger(&mut self, until: Option<Instant>) {
         self.until = until;
@@ -492,7 +519,7 @@ impl Inlet {
     }
 }
 
-impl Read for Inlet {
+impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = buffer.len().min(self.left);
         if most == 0 {
@@ -508,7 +535,7 @@ impl Read for Inlet {
             if self.until.is_some_and(|until| until <= Instant::now()) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            let waits = link.outlet.buffered() > 0;
+            let waits = link.outlet.is_blocked();
             let room = if waits { PollFlags::POLLOUT } else { PollFlags::empty() };
             let mut wanted = [
                 PollFd::new(link.socket.as_fd(), PollFlags::POLLIN | room),
@@ -532,7 +559,7 @@ impl Read for Inlet {
 impl Write for Inlet {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // What does not go out now waits; this reader polls for room.
-        self.link.outlet.control(Bytes::copy_from_slice(bytes), Instant::now());
+        self.wire.link.outlet.control(Bytes::copy_from_slice(bytes), Instant::now());
         Ok(bytes.len())
     }
 

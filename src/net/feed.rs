@@ -93,7 +93,7 @@ impl Frames {
         self.overtaken = true;
     }
 
-    pub(super) fn was_overtaken(&self) -> bool {
+    pub(crate) fn was_overtaken(&self) -> bool {
         self.overtaken
     }
 
@@ -114,6 +114,10 @@ impl Frames {
 
     pub(crate) fn as_slice(&self) -> &[Bytes] {
         &self.list
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Bytes> {
+        self.list.iter_mut()
     }
 
     pub(super) fn clear(&mut self) {
@@ -166,20 +170,14 @@ pub(super) fn message_opcode(message: &Message) -> OpCode {
 
 /// A payload as one whole, final, unmasked frame.
 pub(super) fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
-    let mut bytes = header(opcode, payload.len(), true, None, payload.len());
+    let whole = FrameHeader { opcode, ..FrameHeader::default() };
+    let mut bytes = header(&whole, payload.len(), payload.len());
     bytes.put_slice(payload);
     bytes.freeze()
 }
 
-/// The header of a frame, with room for `spare` bytes behind it.
-pub(super) fn header(
-    opcode: OpCode,
-    length: usize,
-    is_final: bool,
-    mask: Option<[u8; 4]>,
-    spare: usize,
-) -> BytesMut {
-    let header = FrameHeader { is_final, opcode, mask, ..FrameHeader::default() };
+/// The header of a frame of this length, with room for `spare` bytes behind it.
+pub(super) fn header(header: &FrameHeader, length: usize, spare: usize) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(header.len(length as u64) + spare).writer();
     // Writing to memory cannot fail.
     let _ = header.format(length as u64, &mut bytes);

@@ -9,6 +9,7 @@
 use tungstenite::handshake::derive_accept_key;
 
 use super::{
+    deflate::Agreement,
     http::{Request, Response},
     limits::Limits,
 };
@@ -66,6 +67,8 @@ pub(crate) struct Ask<'a> {
     /// `/ws?channels=cpu`
     pub(crate) path: &'a str,
     pub(crate) protocols: &'a [String],
+    /// Whether compressed messages are offered.
+    pub(crate) deflate: bool,
     /// Further header lines.
     pub(crate) headers: &'a [(String, String)],
 }
@@ -75,18 +78,23 @@ pub(crate) struct Ask<'a> {
 pub(crate) struct Agreed {
     pub(crate) protocol: String,
     pub(crate) extensions: String,
+    /// What was agreed on compression.
+    pub(crate) compression: Option<Agreement>,
 }
 
 impl Ask<'_> {
     /// The head of the request (RFC 6455 section 4.1).
     pub(crate) fn head(&self, key: &str) -> String {
-        let Self { host, path, protocols, headers } = self;
+        let Self { host, path, protocols, headers, .. } = self;
         let mut head = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
         );
         if !protocols.is_empty() {
             head += &format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(", "));
+        }
+        if let Some(offer) = Agreement::OFFER.filter(|_| self.deflate) {
+            head += &format!("Sec-WebSocket-Extensions: {offer}\r\n");
         }
         for (name, value) in *headers {
             head += &format!("{name}: {value}\r\n");
@@ -144,10 +152,14 @@ impl Ask<'_> {
             return wrong("it speaks none of the subprotocols that were offered".into());
         }
         let extensions = header("sec-websocket-extensions").join(", ");
-        if !extensions.is_empty() {
+        if !self.deflate && !extensions.is_empty() {
             return wrong(format!("it uses an extension that was not offered: {extensions}"));
         }
-        Ok(Some((Agreed { protocol, extensions }, length)))
+        let compression = match Agreement::accepted(&extensions) {
+            Ok(agreed) => agreed,
+            Err(why) => return wrong(why),
+        };
+        Ok(Some((Agreed { protocol, extensions, compression }, length)))
     }
 }
 
@@ -203,7 +215,8 @@ mod tests {
 
     fn taken(piece: &str, by: &str) -> Result<Option<(Agreed, usize)>, Error> {
         let protocols = ["chat".to_owned(), "superchat".to_owned()];
-        let ask = Ask { host: "pi", path: "/", protocols: &protocols, headers: &[] };
+        let ask =
+            Ask { host: "pi", path: "/", protocols: &protocols, deflate: false, headers: &[] };
         let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\n\
                     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
                     Sec-WebSocket-Protocol: chat\r\n\r\n";
@@ -246,7 +259,8 @@ mod tests {
     fn a_client_asks_for_all_that_it_wants() {
         let protocols = ["a".to_owned(), "b".to_owned()];
         let headers = [("Authorization".to_owned(), "Bearer x".to_owned())];
-        let ask = Ask { host: "pi:1", path: "/ws?x=1", protocols: &protocols, headers: &headers };
+        let (host, path, headers) = ("pi:1", "/ws?x=1", &headers);
+        let ask = Ask { host, path, protocols: &protocols, deflate: true, headers };
         let head = ask.head(KEY);
         let parsed = Request::parse(head.as_bytes(), ([127, 0, 0, 1], 1).into());
         let Ok(Parsed::Whole(request, _)) = parsed else { panic!("no head: {head}") };

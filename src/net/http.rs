@@ -130,6 +130,11 @@ impl Request {
         visible(self.values(name).next()?)
     }
 
+    /// All values of a header that are visible ASCII, one a line.
+    pub(super) fn header_lines<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.values(name).filter_map(visible)
+    }
+
     /// How often a header is there.
     pub(super) fn header_count(&self, name: &str) -> usize {
         self.values(name).count()

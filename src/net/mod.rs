@@ -13,18 +13,22 @@
 //!  pusher (1..4 workers) ◀── bell ── whoever publishes ┴──▶ socket
 //! ```
 //!
-//! A file here uses only the ones above it: `limits`, `stats`, `socket`,
-//! `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`, `link`, `client`, `pusher`, `stream`,
+//! A file here uses only the ones above it: `limits`, `stats`, `tls`, `socket`, `head`, `deflate`,
+//! `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`, `squeezed`, `link`, `client`, `pusher`, `stream`,
 //! `connection`, `acceptor`, `server`; `dialed` and `dial` are the client's side.
 
 mod acceptor;
 mod client;
 mod connection;
+#[cfg_attr(not(feature = "deflate"), path = "deflate/off.rs")]
+mod deflate;
 mod dial;
 mod dialed;
 mod feed;
 mod gate;
 mod handshake;
+#[cfg(feature = "deflate")]
+mod head;
 mod http;
 mod limits;
 mod link;
@@ -33,8 +37,11 @@ mod pusher;
 mod server;
 mod slots;
 mod socket;
+mod squeezed;
 mod stats;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use self::{
     connection::{Answer, Application, Upgrade},
@@ -47,7 +54,7 @@ pub use self::{
     stats::{Counter, Stats},
 };
 pub(crate) use self::{
-    dial::{Target, dial},
+    dial::{Target, Wishes, dial},
     dialed::{Bounds, Dialed, Heard, Reader},
     gate::own_addresses,
     link::{Link, next_id},

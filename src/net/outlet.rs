@@ -17,9 +17,13 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tungstenite::protocol::frame::coding::{Control, OpCode};
+use tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Control, OpCode},
+};
 
 use super::{
+    deflate::{Agreement, deflate},
     feed::{self, Frames},
     socket::Socket,
 };
@@ -46,19 +50,27 @@ pub(super) enum Side {
 pub(super) struct Parts(Bytes, Bytes);
 
 impl Parts {
-    /// A whole message as one frame.
-    pub(super) fn of_message(message: Message, side: Side) -> Self {
+    /// A whole message as one frame, compressed where that was agreed on and
+    /// makes it smaller.
+    pub(super) fn of_message(message: Message, side: Side, agreement: Option<Agreement>) -> Self {
         let opcode = feed::message_opcode(&message);
-        Self::new(opcode, message.into_bytes(), true, side)
+        let payload = message.into_bytes();
+        let compressed = agreement.and_then(|agreed| deflate(&payload, agreed.window()));
+        let rsv1 = compressed.is_some();
+        let payload = compressed.map_or(payload, Bytes::from);
+        Self::new(FrameHeader { opcode, rsv1, ..FrameHeader::default() }, payload, side)
     }
 
-    /// A frame: final, or a fragment that is not the last.
-    pub(super) fn new(opcode: OpCode, payload: Bytes, is_final: bool, side: Side) -> Self {
+    /// One frame.
+    pub(super) fn new(mut header: FrameHeader, payload: Bytes, side: Side) -> Self {
         let length = payload.len();
-        let mask = (side == Side::Client).then(random_mask);
+        header.mask = (side == Side::Client).then(random_mask);
         let spare = if length <= COPIED { length } else { 0 };
-        let mut first = feed::header(opcode, length, is_final, mask, spare);
-        let payload = mask.map_or(payload.clone(), |mask| masked(payload, mask));
+        let mut first = feed::header(&header, length, spare);
+        let payload = match header.mask {
+            Some(mask) => masked(payload, mask),
+            None => payload,
+        };
         if length <= COPIED {
             first.extend_from_slice(&payload);
             return Self(first.freeze(), Bytes::new());
@@ -78,10 +90,15 @@ impl Parts {
 /// Masks in place where nobody else holds the bytes, else a copy.
 fn masked(payload: Bytes, mask: [u8; 4]) -> Bytes {
     let mut payload = payload.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    for chunk in payload.chunks_mut(4) {
-        for (byte, mask) in chunk.iter_mut().zip(mask) {
-            *byte ^= mask;
+    // In chunks of a constant size, so that the compiler sees words.
+    let mut chunks = payload.chunks_exact_mut(32);
+    for chunk in &mut chunks {
+        for (index, byte) in chunk.iter_mut().enumerate() {
+            *byte ^= mask[index % 4];
         }
+    }
+    for (index, byte) in chunks.into_remainder().iter_mut().enumerate() {
+        *byte ^= mask[index % 4];
     }
     payload.freeze()
 }
@@ -263,7 +280,8 @@ impl Outlet {
     }
 
     fn whole(&self, opcode: OpCode, payload: &[u8]) -> Bytes {
-        Parts::new(opcode, Bytes::copy_from_slice(payload), true, self.side).joined()
+        let header = FrameHeader { opcode, ..FrameHeader::default() };
+        Parts::new(header, Bytes::copy_from_slice(payload), self.side).joined()
     }
 
     /// Sends a message, or lets it wait for room.
@@ -271,8 +289,7 @@ impl Outlet {
     /// # Errors
     /// [`Error::Busy`] when more would wait than the bound allows,
     /// [`Error::Closed`] when the connection is not open.
-    pub(super) fn try_send(&self, message: Message, now: Instant) -> Result<Sent> {
-        let parts = Parts::of_message(message, self.side);
+    pub(super) fn try_send(&self, parts: Parts, now: Instant) -> Result<Sent> {
         let mut state = self.lock();
         if state.closing || state.broken {
             return Err(Error::Closed);
@@ -340,7 +357,11 @@ impl Outlet {
         state.fill_tail();
         let blocked = !state.tail.is_empty();
         state.note_progress(sent, blocked, now);
-        if blocked { Sent::Blocked } else { Sent::All }
+        match blocked || !self.flushed(state, now) {
+            true => Sent::Blocked,
+            false if state.broken => Sent::Closed,
+            false => Sent::All,
+        }
     }
 
     /// Sends what waits, when the socket has become writable.
@@ -363,6 +384,9 @@ impl Outlet {
                 Err(error) => self.break_down(state, &error),
             }
         }
+        if !state.broken && !self.flushed(state, now) {
+            return Sent::Blocked;
+        }
         if state.closing && !state.closed && !state.broken {
             state.closed = true;
             self.socket.shutdown(Shutdown::Write);
@@ -374,6 +398,21 @@ impl Outlet {
             self.tell_senders(state);
         }
         Sent::All
+    }
+
+    /// Whether the kernel has all that the socket took: TLS may hold a rest.
+    fn flushed(&self, state: &mut State, now: Instant) -> bool {
+        match self.socket.flush() {
+            Ok(true) => true,
+            Ok(false) => {
+                state.note_progress(0, true, now);
+                false
+            }
+            Err(error) => {
+                self.break_down(state, &error);
+                true
+            }
+        }
     }
 
     /// The peer is gone, or must go: wake its thread, let go of what waits.
@@ -415,6 +454,12 @@ impl Outlet {
     /// Since when the kernel has taken nothing although something waits.
     pub(super) fn blocked_since(&self) -> Option<Instant> {
         self.lock().blocked_since
+    }
+
+    /// Whether somebody has to [`drain`](Self::drain) when there is room.
+    pub(super) fn is_blocked(&self) -> bool {
+        let state = self.lock();
+        state.blocked_since.is_some() || state.waiting() > 0
     }
 
     /// Bytes that were accepted and not yet handed to the kernel.

@@ -30,12 +30,14 @@ use super::{
     feed::{Bell, Cursor, Frames},
     limits::Limits,
     outlet::Sent,
+    squeezed::Squeezed,
     stats::Stats,
 };
 use crate::{
     error::{Error, Result},
     fault,
     message::CloseCode,
+    pulse::{Mark, Pulse},
 };
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 
@@ -71,6 +73,7 @@ struct Shared {
     stopping: AtomicBool,
     quit: AtomicBool,
     clients: AtomicUsize,
+    mark: Arc<Mark>,
 }
 
 impl Shared {
@@ -129,10 +132,11 @@ impl Pool {
     ) -> Result<Self> {
         let mut workers = Vec::with_capacity(limits.workers);
         let mut threads = Vec::with_capacity(limits.workers);
+        let squeezed = Arc::new(Squeezed::default());
         for number in 0..limits.workers {
             let name = format!("bc-push-{number}");
             let start = || -> io::Result<_> {
-                let worker = Worker::new(limits.clone(), stats.clone())?;
+                let worker = Worker::new(limits.clone(), stats.clone(), squeezed.clone())?;
                 let handle = WorkerHandle(worker.shared.clone());
                 let fatal = fatal.clone();
                 let thread = thread::Builder::new()
@@ -171,6 +175,15 @@ impl Pool {
                 }
             }
         })
+    }
+
+    /// Every worker, to be asked whether it still turns.
+    pub(super) fn pulses(&self) -> Vec<Pulse> {
+        let pulse = |(number, worker): (usize, &WorkerHandle)| {
+            let shared = worker.0.clone();
+            Pulse::new(format!("bc-push-{number}"), shared.mark.clone(), move || shared.wake())
+        };
+        self.workers.iter().enumerate().map(pulse).collect()
     }
 
     /// Lets every client catch up once more and then closes it with 1001.
@@ -231,6 +244,7 @@ struct Worker {
     free: Vec<usize>,
     generation: usize,
     frames: Frames,
+    squeezed: Arc<Squeezed>,
     /// What this turn has sent; counted once, at its end.
     sent: Tally,
     sweep_at: Instant,
@@ -240,7 +254,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(limits: Limits, stats: Arc<Stats>) -> io::Result<Self> {
+    fn new(limits: Limits, stats: Arc<Stats>, squeezed: Arc<Squeezed>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let shared = Shared {
             inbox: Mutex::default(),
@@ -249,6 +263,7 @@ impl Worker {
             stopping: AtomicBool::new(false),
             quit: AtomicBool::new(false),
             clients: AtomicUsize::new(0),
+            mark: Arc::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -257,6 +272,7 @@ impl Worker {
             free: Vec::new(),
             generation: 0,
             frames: Frames::default(),
+            squeezed,
             sent: Tally::default(),
             sweep_at: Instant::now() + limits.ping_every,
             closing_all: false,
@@ -276,6 +292,7 @@ impl Worker {
                 result => result?,
             }
             self.turn(&events, Instant::now());
+            self.shared.mark.turned();
         }
         Ok(())
     }
@@ -428,6 +445,9 @@ impl Worker {
                     last = member.client.outlet.release(now);
                 }
                 break;
+            }
+            if let Some(agreement) = member.client.agreement {
+                self.squeezed.apply(&mut self.frames, agreement);
             }
             if round == ROUNDS {
                 self.shared.rung.store(true, Relaxed);

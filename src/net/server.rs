@@ -7,7 +7,7 @@
 use std::{
     io,
     net::{Ipv6Addr, SocketAddr, TcpListener},
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
@@ -17,8 +17,8 @@ use mio::{Poll, Waker};
 use nix::sys::{
     signalfd::SignalFd,
     socket::{
-        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt,
-        socket, sockopt,
+        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockopt, listen,
+        setsockopt, socket, sockopt,
     },
 };
 
@@ -31,7 +31,10 @@ use super::{
     slots::Slots,
     stats::Stats,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    pulse::Pulse,
+};
 
 /// Sockets that are bound and listening.
 #[derive(Debug)]
@@ -66,6 +69,14 @@ impl Listeners {
         }
     }
 
+    /// Takes sockets that listen already, such as a service manager passes.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when one is no listening TCP socket.
+    pub fn adopt(sockets: Vec<OwnedFd>) -> Result<Self> {
+        Ok(Self(sockets.into_iter().map(adopt_one).collect::<Result<_>>()?))
+    }
+
     /// The addresses, with the ports that the system chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.0.iter().filter_map(|listener| listener.local_addr().ok()).collect()
@@ -82,10 +93,30 @@ fn bind_one(address: SocketAddr) -> Result<TcpListener> {
             setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
         }
         bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-        listen(&fd, Backlog::MAXCONN)?;
+        // As many as the kernel lets wait (net.core.somaxconn); musl's own constant is 128.
+        listen(&fd, Backlog::MAXALLOWABLE)?;
         Ok(TcpListener::from(fd))
     };
     listening().map_err(|errno| Error::io(format!("listen on {address}"), errno.into()))
+}
+
+fn adopt_one(socket: OwnedFd) -> Result<TcpListener> {
+    let number = socket.as_raw_fd();
+    let refuse = |why: &str| {
+        Error::Setting(format!(
+            "the passed socket {number} {why}; in its socket unit, use ListenStream= with a port \
+             or an address and port, and Accept=no"
+        ))
+    };
+    let kind = getsockopt(&socket, sockopt::SockType).map_err(|_| refuse("is no socket"))?;
+    if kind != SockType::Stream || getsockopt(&socket, sockopt::AcceptConn) != Ok(true) {
+        return Err(refuse("does not listen for connections"));
+    }
+    let listener = TcpListener::from(socket);
+    // std knows no other addresses: a Unix socket has none here.
+    listener.local_addr().map_err(|_| refuse("is not TCP"))?;
+    listener.set_nonblocking(true).map_err(|_| refuse("cannot be made non-blocking"))?;
+    Ok(listener)
 }
 
 fn is_missing_family(error: &Error) -> bool {
@@ -118,6 +149,7 @@ struct Remote {
     waker: Arc<Waker>,
     slots: Slots,
     stats: Arc<Stats>,
+    workers: Vec<Pulse>,
 }
 
 impl std::fmt::Debug for Remote {
@@ -163,6 +195,15 @@ impl Handle {
         self.stopper()();
     }
 
+    /// The threads that must turn: the accept loop and every push worker.
+    pub fn pulses(&self) -> Vec<Pulse> {
+        let waker = self.remote.waker.clone();
+        let mark = self.remote.requests.mark.clone();
+        // An eventfd write fails only when it is being woken already.
+        let accept = Pulse::new("bc-accept", mark, move || drop(waker.wake()));
+        [accept].into_iter().chain(self.remote.workers.iter().cloned()).collect()
+    }
+
     /// Waits until it has ended.
     ///
     /// # Errors
@@ -206,6 +247,7 @@ pub fn start(
     });
     let pool = Pool::start(&limits, &stats, &fatal)?;
     application.started(pool.bell());
+    let workers = pool.pulses();
     let engine = Arc::new(Engine { application, gate, limits, stats: stats.clone(), pool });
     let mut acceptor = Acceptor {
         poll,
@@ -226,6 +268,6 @@ pub fn start(
     };
     let builder = thread::Builder::new().name("bc-accept".into()).stack_size(256 * 1024);
     let thread = builder.spawn(run).map_err(failed)?;
-    let remote = Remote { requests, waker, slots, stats };
+    let remote = Remote { requests, waker, slots, stats, workers };
     Ok(Handle { addresses, remote, thread })
 }

@@ -14,22 +14,43 @@ use nix::{
     sys::socket::{MsgFlags, recv, send, sendmsg, setsockopt, shutdown, sockopt},
 };
 
-/// A connected stream socket in blocking mode.
+/// A connected stream socket in blocking mode, with TLS on it or without.
 #[derive(Debug)]
-pub(super) struct Socket(OwnedFd);
+pub(super) struct Socket {
+    fd: OwnedFd,
+    #[cfg(feature = "tls")]
+    tls: Option<Box<super::tls::Session>>,
+}
 
 impl Socket {
     /// Reads; blocks until there is something, the end, or a shutdown.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        retry(|| recv(self.0.as_raw_fd(), buffer, MsgFlags::empty()))
+        retry(|| recv(self.as_raw_fd(), buffer, MsgFlags::empty()))
     }
 
     /// Reads what is there; `None` when nothing is.
     pub(super) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match retry(|| recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            result => result.map(Some),
+        #[cfg(feature = "tls")]
+        if let Some(session) = &self.tls {
+            return session.try_receive(self.as_raw_fd(), buffer);
         }
+        receive_some(self.as_raw_fd(), buffer)
+    }
+
+    /// Puts TLS on it, before anything was sent or received.
+    #[cfg(feature = "tls")]
+    pub(super) fn secured(self, session: super::tls::Session) -> Self {
+        Self { tls: Some(Box::new(session)), ..self }
+    }
+
+    /// Whether all that [`try_send`](Self::try_send) took is with the kernel;
+    /// sends what TLS still holds.
+    pub(super) fn flush(&self) -> io::Result<bool> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &self.tls {
+            return session.flush(self.as_raw_fd());
+        }
+        Ok(true)
     }
 
     /// Writes a head and a body, neither copied; blocks. Only for a
@@ -39,7 +60,7 @@ impl Socket {
         while !(head.is_empty() && body.is_empty()) {
             let parts = [IoSlice::new(head), IoSlice::new(body)];
             let flags = MsgFlags::MSG_NOSIGNAL;
-            let sent = retry(|| sendmsg::<()>(self.0.as_raw_fd(), &parts, &[], flags, None))?;
+            let sent = retry(|| sendmsg::<()>(self.as_raw_fd(), &parts, &[], flags, None))?;
             let of_head = sent.min(head.len());
             head = &head[of_head..];
             body = &body[sent - of_head..];
@@ -49,41 +70,65 @@ impl Socket {
 
     /// Writes what the kernel takes at once; 0 when it takes nothing.
     pub(super) fn try_send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        #[cfg(feature = "tls")]
+        if let Some(session) = &self.tls {
+            return session.try_send(self.as_raw_fd(), parts);
+        }
         let sent = match parts {
             // The usual case, and the cheaper call.
-            [part] => retry(|| send(self.0.as_raw_fd(), part, flags)),
-            parts => retry(|| sendmsg::<()>(self.0.as_raw_fd(), parts, &[], flags, None)),
+            [part] => return Ok(send_some(self.as_raw_fd(), part)?.unwrap_or(0)),
+            parts => retry(|| sendmsg::<()>(self.as_raw_fd(), parts, &[], AT_ONCE, None)),
         };
-        match sent {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            result => result,
-        }
+        Ok(unless_blocked(sent)?.unwrap_or(0))
     }
 
     /// Ends one or both directions. Wakes a thread that is blocked in them.
     pub(super) fn shutdown(&self, how: Shutdown) {
+        #[cfg(feature = "tls")]
+        if let (Some(session), Shutdown::Write | Shutdown::Both) = (&self.tls, how) {
+            session.farewell(self.as_raw_fd());
+        }
         let how = match how {
             Shutdown::Read => nix::sys::socket::Shutdown::Read,
             Shutdown::Write => nix::sys::socket::Shutdown::Write,
             Shutdown::Both => nix::sys::socket::Shutdown::Both,
         };
         // The peer may have gone first: then there is nothing left to end.
-        let _ = shutdown(self.0.as_raw_fd(), how);
+        let _ = shutdown(self.as_raw_fd(), how);
     }
 
     /// Gives the descriptor back.
     pub(super) fn into_fd(self) -> OwnedFd {
-        self.0
+        self.fd
     }
 
     /// Sets a socket up for streaming: little hidden in the kernel, nothing
     /// held back. A socket that has no such option (not TCP) streams without.
     pub(super) fn prepare_stream(&self, send_buffer: usize, not_sent: u32) {
-        let _ = setsockopt(&self.0, sockopt::TcpNoDelay, &true);
+        let _ = setsockopt(&self.fd, sockopt::TcpNoDelay, &true);
         // The kernel doubles the value for its own bookkeeping (socket(7)).
-        let _ = setsockopt(&self.0, sockopt::SndBuf, &(send_buffer / 2));
-        let _ = crate::sys::set_not_sent_low_water(self.0.as_fd(), not_sent);
+        let _ = setsockopt(&self.fd, sockopt::SndBuf, &(send_buffer / 2));
+        let _ = crate::sys::set_not_sent_low_water(self.fd.as_fd(), not_sent);
+    }
+}
+
+/// At once or not at all, and no SIGPIPE.
+const AT_ONCE: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
+
+/// Receives what is there; `None` when nothing is.
+pub(super) fn receive_some(fd: RawFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    unless_blocked(retry(|| recv(fd, buffer, MsgFlags::MSG_DONTWAIT)))
+}
+
+/// Sends what the kernel takes at once; `None` when it takes nothing.
+pub(super) fn send_some(fd: RawFd, bytes: &[u8]) -> io::Result<Option<usize>> {
+    unless_blocked(retry(|| send(fd, bytes, AT_ONCE)))
+}
+
+fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        result => result.map(Some),
     }
 }
 
@@ -99,18 +144,22 @@ fn retry(mut call: impl FnMut() -> nix::Result<usize>) -> io::Result<usize> {
 
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
-        Self(stream.into())
+        Self {
+            fd: stream.into(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 }
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.fd.as_raw_fd()
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }

@@ -2,7 +2,7 @@
 //! connection's own thread.
 //!
 //! tungstenite keeps the protocol; around it stand the bounds that it does not
-//! keep: its `read()` goes on for as long as the peer sends, so the [`Inlet`]
+//! keep: its `read()` goes on for as long as the peer sends, so the [`Wire`]
 //! lets it read only so much a turn and watches how long a message takes; and
 //! after an error it sends no Close, so we do.
 
@@ -23,6 +23,7 @@ use tungstenite::{
 
 use super::{
     client::Client,
+    deflate::{Corrupt, Inflater},
     limits::Limits,
     link::{Connection, Handler},
     stats::Stats,
@@ -50,7 +51,12 @@ pub(super) fn run(
         .max_write_buffer_size(64 * 1024)
         .max_message_size(Some(limits.message_bytes))
         .max_frame_size(Some(limits.message_bytes));
-    let inlet = Inlet::new(client.clone(), &already_read, limits.message_time);
+    let wire = Wire::new(client.clone(), &already_read, limits.message_time);
+    let (inflater, already_read) = match client.agreement {
+        Some(agreed) => (Some(Box::new(Inflater::new(agreed, &already_read))), Vec::new()),
+        None => (None, already_read),
+    };
+    let inlet = Inlet { inflater, wire };
     let socket = WebSocket::from_partially_read(inlet, already_read, Role::Server, Some(config));
     let now = Instant::now();
     let mut stream = Stream {
@@ -65,7 +71,7 @@ pub(super) fn run(
     let event = stream.read_until_closed(handler);
     client.over.store(true, Relaxed);
     handler.on_close(&stream.connection, &event);
-    stream.socket.get_mut().linger(event.was_clean);
+    stream.socket.get_mut().wire.linger(event.was_clean);
 }
 
 struct Stream<'a> {
@@ -80,7 +86,7 @@ struct Stream<'a> {
 impl Stream<'_> {
     fn read_until_closed(&mut self, handler: &mut dyn Handler) -> CloseEvent {
         loop {
-            self.socket.get_mut().new_turn();
+            self.socket.get_mut().wire.new_turn();
             let step = match self.socket.read() {
                 Ok(message) => self.take(message, handler),
                 Err(error) => self.stumble(&error, handler),
@@ -188,6 +194,9 @@ pub(super) fn verdict(error: &WsError) -> Verdict {
         WsError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
             Verdict::Fail(CloseCode::POLICY, "a message took too long")
         }
+        WsError::Io(error) if Corrupt::caused(error) => {
+            Verdict::Fail(CloseCode::INVALID_DATA, "the compressed data is broken")
+        }
         WsError::Io(_)
         | WsError::ConnectionClosed
         | WsError::AlreadyClosed
@@ -198,8 +207,38 @@ pub(super) fn verdict(error: &WsError) -> Verdict {
     }
 }
 
-/// tungstenite's view of the socket: reads block, writes go to the outlet.
+/// tungstenite's view of the connection: plain frames in, whole frames out.
 struct Inlet {
+    /// Where compression was agreed on.
+    inflater: Option<Box<Inflater>>,
+    wire: Wire,
+}
+
+impl Read for Inlet {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.inflater {
+            Some(inflater) => inflater.read(&mut self.wire, buffer),
+            None => self.wire.read(buffer),
+        }
+    }
+}
+
+/// tungstenite hands over one whole frame a call: a pong or a Close.
+impl Write for Inlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (client, frame) = (&self.wire.client, Bytes::copy_from_slice(bytes));
+        client.settle(client.outlet.control(frame, Instant::now()));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the peer sends: reads block, within the bounds of a turn and of a
+/// message.
+struct Wire {
     client: Arc<Client>,
     scanner: Scanner,
     turn_left: usize,
@@ -208,12 +247,12 @@ struct Inlet {
     since: Option<Instant>,
 }
 
-impl Inlet {
+impl Wire {
     fn new(client: Arc<Client>, already_read: &[u8], message_time: Duration) -> Self {
         let scanner = Scanner::default();
-        let mut inlet = Self { client, scanner, turn_left: 0, message_time, since: None };
-        inlet.note(already_read, Instant::now());
-        inlet
+        let mut wire = Self { client, scanner, turn_left: 0, message_time, since: None };
+        wire.note(already_read, Instant::now());
+        wire
     }
 
     fn new_turn(&mut self) {
@@ -253,7 +292,7 @@ impl Inlet {
     }
 }
 
-impl Read for Inlet {
+impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let late = self.since.is_some_and(|since| since.elapsed() > self.message_time);
         if late {
@@ -276,19 +315,6 @@ impl Read for Inlet {
         self.client.hear(now);
         self.note(&buffer[..length], now);
         Ok(length)
-    }
-}
-
-/// tungstenite hands over one whole frame a call: a pong or a Close.
-impl Write for Inlet {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let frame = Bytes::copy_from_slice(bytes);
-        self.client.settle(self.client.outlet.control(frame, Instant::now()));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ use std::{
 use super::{Polled, Reading, Readings};
 use crate::{
     error::{Error, Result},
+    pulse::{Mark, Pulse},
     telemetry::{Batch, BootTime, Channel, ChannelId, ChannelName, Hub, Source, Value},
 };
 
@@ -83,13 +84,14 @@ impl Sampler {
     /// # Errors
     /// When the system refuses a thread.
     pub fn start(mut self) -> io::Result<Running> {
-        let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let told = stop.clone();
+        let bell = Arc::<Doorbell>::default();
+        let mark = Arc::<Mark>::default();
+        let (told, own) = (bell.clone(), mark.clone());
         let run = move || {
             let mut deadline = Instant::now();
             loop {
                 deadline = next_deadline(deadline, self.interval, Instant::now());
-                if wait_until(deadline, &told) {
+                if wait_until(deadline, &told, &own) {
                     return;
                 }
                 self.tick(self.hub.clock().boot());
@@ -97,7 +99,7 @@ impl Sampler {
         };
         let thread =
             thread::Builder::new().name("bc-sampler".into()).stack_size(256 * 1024).spawn(run)?;
-        Ok(Running { stop, thread: Some(thread) })
+        Ok(Running { bell, mark, thread: Some(thread) })
     }
 }
 
@@ -111,16 +113,31 @@ fn next_deadline(last: Instant, interval: Duration, now: Instant) -> Instant {
     next + interval * u32::try_from(missed + 1).unwrap_or(u32::MAX)
 }
 
+/// Interrupts the sampler's sleep.
+#[derive(Debug, Default)]
+struct Doorbell {
+    stop: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Doorbell {
+    fn ring(&self, stop: bool) {
+        // Under the lock: the sampler must not look and then sleep in between.
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) |= stop;
+        self.bell.notify_all();
+    }
+}
+
 /// Waits; true when it was told to stop meanwhile.
-fn wait_until(deadline: Instant, told: &(Mutex<bool>, Condvar)) -> bool {
-    let (flag, bell) = told;
-    let mut stop = flag.lock().unwrap_or_else(PoisonError::into_inner);
+fn wait_until(deadline: Instant, told: &Doorbell, mark: &Mark) -> bool {
+    let mut stop = told.stop.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
+        mark.turned();
         let left = deadline.saturating_duration_since(Instant::now());
         if *stop || left.is_zero() {
             return *stop;
         }
-        stop = bell.wait_timeout(stop, left).unwrap_or_else(PoisonError::into_inner).0;
+        stop = told.bell.wait_timeout(stop, left).unwrap_or_else(PoisonError::into_inner).0;
     }
 }
 
@@ -196,14 +213,23 @@ impl Entry {
 /// A sampler that runs; dropping it stops it and waits for its tick to end.
 #[derive(Debug)]
 pub struct Running {
-    stop: Arc<(Mutex<bool>, Condvar)>,
+    bell: Arc<Doorbell>,
+    mark: Arc<Mark>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// The sampler's thread, to be asked whether it still turns. It does not
+    /// while a source holds it.
+    pub fn pulse(&self) -> Pulse {
+        let bell = self.bell.clone();
+        Pulse::new("bc-sampler", self.mark.clone(), move || bell.ring(false))
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.stop.1.notify_all();
+        self.bell.ring(true);
         if let Some(thread) = self.thread.take() {
             // Its sources' panics were caught; one of its own has been printed.
             let _ = thread.join();

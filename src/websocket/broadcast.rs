@@ -303,3 +303,68 @@ impl Cursor for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_message_to_a_thousand_is_encoded_once() {
+        let everyone = Broadcast::new();
+        let mut places: Vec<_> = (0..1000).map(|number| everyone.cursor(number)).collect();
+        everyone.send("the pump is on");
+        everyone.send(vec![1_u8; 1000]);
+        let mut encodings = HashSet::new();
+        for place in &mut places {
+            let mut frames = Frames::default();
+            place.fill(Instant::now(), &mut frames);
+            assert_eq!(frames.len(), 2);
+            encodings.extend(frames.as_slice().iter().map(|frame| (frame.as_ptr(), frame.len())));
+            place.consume(2, Instant::now());
+        }
+        assert_eq!(encodings.len(), 2, "all share the bytes of two frames");
+        assert!(encodings.iter().any(|&(_, length)| length == 2 + 14));
+    }
+
+    #[test]
+    fn a_partly_taken_fill_goes_on_where_it_stopped() {
+        let everyone = Broadcast::new();
+        everyone.greet_with(|| vec!["one".into(), "two".into()]);
+        let mut place = everyone.cursor(1);
+        let mut stranger = everyone.cursor(2);
+        for text in ["three", "four", "five"] {
+            everyone.send(text);
+        }
+        everyone.group().send("not for these");
+        let mut heard = Vec::new();
+        for _ in 0..5 {
+            let mut frames = Frames::default();
+            place.fill(Instant::now(), &mut frames);
+            heard.push(frames.as_slice()[0].clone());
+            place.consume(1, Instant::now());
+        }
+        let texts: Vec<_> = heard.iter().map(|frame| &frame[2..]).collect();
+        assert_eq!(texts, [&b"one"[..], b"two", b"three", b"four", b"five"]);
+        let mut frames = Frames::default();
+        place.fill(Instant::now(), &mut frames);
+        assert!(frames.is_empty());
+        stranger.fill(Instant::now(), &mut frames);
+        assert_eq!(frames.len(), 5);
+    }
+
+    #[test]
+    fn the_ring_keeps_its_budget_and_members_leave_with_their_place() {
+        let everyone = Broadcast::with_ring(10_000);
+        let mut place = everyone.cursor(7);
+        (0..100).for_each(|_| everyone.send("x".repeat(1000)));
+        assert!(everyone.lock().bytes <= 10_000);
+        let mut frames = Frames::default();
+        place.fill(Instant::now(), &mut frames);
+        assert!(frames.was_overtaken());
+        assert_eq!(everyone.members().len(), 1);
+        drop(place);
+        assert!(everyone.members().is_empty());
+    }
+}

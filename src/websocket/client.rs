@@ -13,7 +13,7 @@ use super::{Connection, Handler};
 use crate::{
     error::{Error, Result},
     message::{CloseCode, CloseEvent, Message, ReadyState},
-    net::{Bounds, Dialed, Heard, Link, Reader, Target, dial, next_id},
+    net::{Bounds, Dialed, Heard, Link, Reader, Target, Wishes, dial, next_id},
 };
 
 /// A WebSocket to a server, open (`new WebSocket(url, protocols)`).
@@ -51,15 +51,14 @@ impl fmt::Debug for WebSocket {
 #[derive(Clone, Debug)]
 pub struct Builder {
     url: String,
-    protocols: Vec<String>,
-    headers: Vec<(String, String)>,
+    wishes: Wishes,
     connect_time: Duration,
     bounds: Bounds,
 }
 
 impl WebSocket {
     /// Connects to `ws://host[:port][/path][?query]`, and waits until the
-    /// connection is open: at most 10 s.
+    /// connection is open: at most 10 s. `wss://` needs the feature `tls`.
     ///
     /// # Errors
     /// As [`Builder::connect`].
@@ -71,8 +70,7 @@ impl WebSocket {
     pub fn builder(url: &str) -> Builder {
         Builder {
             url: url.into(),
-            protocols: Vec::new(),
-            headers: Vec::new(),
+            wishes: Wishes::default(),
             connect_time: Duration::from_secs(10),
             bounds: Bounds {
                 message_bytes: 16 << 20,
@@ -241,14 +239,30 @@ impl Iterator for WebSocket {
 impl Builder {
     /// Offers subprotocols, the dearest first (RFC 6455 section 1.9).
     pub fn protocols(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.protocols = names.into_iter().map(Into::into).collect();
+        self.wishes.protocols = names.into_iter().map(Into::into).collect();
         self
     }
 
     /// Adds a header line to the handshake, as in
     /// `.header("Authorization", "Bearer …")`.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
+        self.wishes.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Offers compressed messages (permessage-deflate, RFC 7692).
+    #[cfg(feature = "deflate")]
+    pub fn compress(mut self) -> Self {
+        self.wishes.deflate = true;
+        self
+    }
+
+    /// For `wss://`: trusts the certificates in this file (PEM) in place of
+    /// those that the system trusts, as for a board with a certificate of its
+    /// own.
+    #[cfg(feature = "tls")]
+    pub fn authorities(mut self, file: impl Into<std::path::PathBuf>) -> Self {
+        self.wishes.authorities = Some(file.into());
         self
     }
 
@@ -300,19 +314,18 @@ impl Builder {
     pub fn connect(self) -> Result<WebSocket> {
         let target = Target::parse(&self.url)?;
         self.check()?;
-        let Self { protocols, headers, connect_time, bounds, .. } = self;
-        let (link, reader) = dial(&target, &protocols, &headers, connect_time, bounds)?;
+        let (link, reader) = dial(&target, &self.wishes, self.connect_time, self.bounds)?;
         Ok(WebSocket { link, id: next_id(), reader })
     }
 
     fn check(&self) -> Result<()> {
-        for (number, name) in self.protocols.iter().enumerate() {
-            if !is_token(name) || self.protocols[..number].contains(name) {
+        for (number, name) in self.wishes.protocols.iter().enumerate() {
+            if !is_token(name) || self.wishes.protocols[..number].contains(name) {
                 let why = "offer each once, of letters, digits and any of !#$%&'*+-.^_`|~";
                 return Err(Error::Setting(format!("subprotocol {name:?}: {why}")));
             }
         }
-        for (name, value) in &self.headers {
+        for (name, value) in &self.wishes.headers {
             let fine = value.bytes().all(|byte| byte == b'\t' || (b' '..0x7f).contains(&byte));
             if !is_token(name) || !fine {
                 let why = "a header line is a name, and a value of visible ASCII";

@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::{SocketAddr, ToSocketAddrs},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{Broadcast, Connection, Handler, Request, client::is_token};
@@ -123,6 +124,7 @@ fn program_limits() -> Limits {
     Limits {
         reserved_for_http: 0,
         message_bytes: 1 << 20,
+        message_time: Duration::from_secs(30),
         message_rate: 1_000,
         message_burst: 2_000,
         control_rate: 100,
@@ -165,6 +167,15 @@ impl Builder {
     /// client.
     pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
         change(&mut self.limits);
+        self
+    }
+
+    /// Lets messages travel compressed with clients that offer it
+    /// (permessage-deflate, RFC 7692). A broadcast is compressed once for all
+    /// who agreed on the same.
+    #[cfg(feature = "deflate")]
+    pub fn compress(mut self) -> Self {
+        self.limits.deflate = true;
         self
     }
 

@@ -65,6 +65,8 @@ fn roomy(limits: &mut Limits) {
 }
 
 fn bind(server: ServerBuilder) -> Result<Server> {
+    #[cfg(feature = "deflate")]
+    let server = server.compress();
     let server = server.limits(roomy).bind()?;
     println!("{}", server.addresses()[0]);
     Ok(server)
@@ -76,8 +78,12 @@ fn serve(address: &str) -> Result<()> {
 
 fn connect(url: &str, agent: &str) -> Result<()> {
     let url = url.trim_end_matches('/');
-    let open =
-        |path: &str| WebSocket::builder(&format!("{url}{path}")).max_message(MESSAGE).connect();
+    let open = |path: &str| {
+        let builder = WebSocket::builder(&format!("{url}{path}")).max_message(MESSAGE);
+        #[cfg(feature = "deflate")]
+        let builder = builder.compress();
+        builder.connect()
+    };
     let count = open("/getCaseCount")?.recv()?.map(|count| count.to_string());
     let count: u32 = count.and_then(|count| count.parse().ok()).unwrap_or_default();
     for case in 1..=count {

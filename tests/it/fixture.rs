@@ -390,6 +390,12 @@ pub(crate) fn command(program: &str) -> Command {
     }
 }
 
+/// Whether the program runs in an emulator, which takes several times its CPU
+/// time, and memory of its own for every thread.
+pub(crate) fn emulated() -> bool {
+    std::env::var_os("TEST_RUNNER").is_some()
+}
+
 impl Binary {
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = command(env!("CARGO_BIN_EXE_boardcast"));

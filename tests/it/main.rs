@@ -4,13 +4,21 @@
 //! for, or the real binary) and plays clients that behave and that do not.
 
 mod binary;
+mod broadcast;
 mod channels;
+mod client;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod fixture;
 mod http;
 mod misbehaviour;
+mod platform;
+mod service;
 mod slow;
 mod stop;
 mod strain;
 mod stream;
 mod stress;
+#[cfg(feature = "tls")]
+mod tls;
 mod websocket;

@@ -159,7 +159,7 @@ pub(crate) fn exhaust(server: &Binary, watch: Duration) -> Exhausted {
     let (started, before) = (Instant::now(), process.cpu());
     thread::sleep(watch);
     let cpu = (process.cpu() - before).as_secs_f64() / started.elapsed().as_secs_f64();
-    assert!(cpu < 0.2, "it takes {cpu:.2} s of CPU time a second for nothing");
+    assert!(cpu < 0.2 || emulated(), "it takes {cpu:.2} s of CPU time a second for nothing");
     let states: Vec<_> = clients.iter().map(status_so_far).collect();
     let count = |wanted| states.iter().filter(|&&state| state == wanted).count();
     let (served, refused, waiting) = (count(Some(101)), count(Some(503)), count(None));
@@ -176,7 +176,7 @@ pub(crate) fn exhaust(server: &Binary, watch: Duration) -> Exhausted {
         wait_for("a place for a newcomer", || Client::try_connect(server.address, "/ws", &[]).ok());
     assert_eq!(newcomer.json()["type"], "hello");
     let recovery = started.elapsed();
-    assert!(recovery < Duration::from_secs(2), "a newcomer waited for {recovery:?}");
+    assert!(recovery < Duration::from_secs(2) || emulated(), "a newcomer waited for {recovery:?}");
     wait_for("the others' places", || (server.metric("boardcast_clients") == 1).then_some(()));
     let latest = wait_for("readings", || {
         let latest = get(server.address, "/api/channels");
@@ -437,7 +437,7 @@ pub(crate) fn churn(connections: usize, warm_up: usize, seed: u64) -> Churned {
     settled();
     let took = started.elapsed();
     let growth = process.resident() - resident;
-    assert!(growth < 2 << 20, "memory grew by {growth} bytes");
+    assert!(growth < 2 << 20 || emulated(), "memory grew by {growth} bytes");
     Churned { took, threads, descriptors, resident, growth }
 }
 

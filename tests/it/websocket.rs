@@ -66,7 +66,7 @@ fn either_side_may_close_with_a_code_and_a_reason() {
     let _ = client.socket.flush();
     let (event, state) = events.recv_timeout(PATIENCE).expect("an event");
     assert_eq!((event.code, event.was_clean), (CloseCode(4000), true));
-    assert_eq!(state, ReadyState::Closing);
+    assert_eq!(state, ReadyState::Closed);
 
     let mut client = Client::connect(engine.address, "/");
     let frame = tungstenite::protocol::CloseFrame { code: 4001.into(), reason: "bye".into() };

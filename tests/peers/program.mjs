@@ -109,16 +109,22 @@ export class Board extends Program {
   }
 }
 
-/** One of cargo's examples. */
-function startExample(t, name, ...args) {
-  return new Program(t, [...runner, join(dirname(boardcast), 'examples', name), ...args]);
-}
+const example = (name, args) => [...runner, join(dirname(boardcast), 'examples', name), ...args];
 
 /** The article's server, `examples/welcome.rs`. */
 export async function startWelcome(t) {
-  const welcome = startExample(t, 'welcome', '127.0.0.1:0');
+  const welcome = new Program(t, example('welcome', ['127.0.0.1:0']));
   const [, address] = await welcome.line(welcome.stderr, /Listening on (\S+)/);
   return Object.assign(welcome, { address });
+}
+
+/** Another example: a server that says where it listens, or a client that says where it is connected. */
+export async function startExample(t, name, ...args) {
+  const program = new Program(t, example(name, args));
+  const client = name === 'watch';
+  const where = client ? program.line(program.stderr, /^Connected to (\S+)/) : program.line(program.stdout, /^Listening on (\S+)/);
+  const [, address] = await where;
+  return Object.assign(program, { url: `ws://${address}` });
 }
 
 /** Our end of a WebSocket, `tests/conformance/peer.rs`, and what it tells of it. */
@@ -145,7 +151,7 @@ export class Peer {
 
   constructor(t, mode, where, options = {}) {
     const words = Object.entries(options).map(([name, value]) => `${name}=${value}`);
-    this.program = startExample(t, 'conformance-peer', mode, where, ...words);
+    this.program = new Program(t, example('conformance-peer', [mode, where, ...words]));
   }
 
   /** What the next event of this name tells. */

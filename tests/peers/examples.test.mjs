@@ -1,0 +1,46 @@
+// The library's examples, as a reader of the documentation runs them.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { WebSocket } from 'ws';
+import { startExample } from './program.mjs';
+import { Arrivals, within } from './waiting.mjs';
+
+async function joinChat(t, url) {
+  const socket = new WebSocket(url);
+  t.after(() => socket.terminate());
+  const heard = new Arrivals();
+  socket.on('message', (data) => heard.push(data.toString()));
+  await within(once(socket, 'open'), 'WebSocket');
+  const { localPort } = socket._socket;
+  return { heard, localPort, say: (text) => socket.send(text), leave: () => socket.close() };
+}
+
+test('push: everyone hears the load of this machine, and watch prints it', async (t) => {
+  const push = await startExample(t, 'push', '127.0.0.1:0');
+  const guest = await joinChat(t, push.url);
+  assert.match(await guest.heard.next('first push'), /^\d+\.\d\d \d+\.\d\d /);
+  const watch = await startExample(t, 'watch', push.url);
+  assert.match((await watch.line(watch.stdout, /^\d+\.\d\d /))[0], /\d/);
+  push.signal('SIGKILL');
+  await watch.line(watch.stderr, /^Disconnected: 1006/);
+  assert.deepEqual(await within(watch.exited, 'end of watch'), { code: 0, signal: null });
+});
+
+test('chat: a room hears its own, and only that', async (t) => {
+  const chat = await startExample(t, 'chat', '127.0.0.1:0');
+  const anna = await joinChat(t, `${chat.url}/kitchen`);
+  const bela = await joinChat(t, `${chat.url}/kitchen`);
+  const carl = await joinChat(t, `${chat.url}/cellar`);
+  assert.equal(await anna.heard.next('arrival'), `${bela.localPort} comes in`);
+  bela.say('tea is ready');
+  const said = `${bela.localPort}: tea is ready`;
+  assert.equal(await anna.heard.next('word'), said);
+  assert.equal(await bela.heard.next('own word'), said);
+  carl.say('it is cold here');
+  assert.equal(await carl.heard.next('own word'), `${carl.localPort}: it is cold here`);
+  anna.say('coming');
+  assert.equal(await bela.heard.next('answer'), `${anna.localPort}: coming`);
+  assert.equal(carl.heard.all.length, 1);
+});
