@@ -86,7 +86,7 @@ test('Chromium hears how the server closes: without a code, with one and a reaso
 const LENGTHS = [0, 1, 125, 126, 65_535, 65_536, 1 << 20, 16 << 20];
 
 test('Chromium sends each kind of data from 0 bytes to 16 MiB, and gets it back as it was', async (t) => {
-  const ours = await Peer.serve(t);
+  const ours = await Peer.listen(t);
   const inPage = await pageOf(t, ours);
   const wrong = await inPage(sendEachKind, { url: ours.url, lengths: LENGTHS }, 60_000);
   assert.deepEqual(wrong, []);

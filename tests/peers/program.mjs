@@ -129,19 +129,11 @@ export async function startExample(t, name, ...args) {
 
 /** Our end of a WebSocket, `tests/conformance/peer.rs`, and what it tells of it. */
 export class Peer {
-  /** The server that takes messages of 64 MiB, and only echoes. */
-  static async serve(t) {
-    return new Peer(t, 'serve', '127.0.0.1:0').#listening();
-  }
-
   /** The server, at `url`; `options` such as `protocols: 'a,b'`. */
   static async listen(t, options) {
-    return new Peer(t, 'listen', '127.0.0.1:0', options).#listening();
-  }
-
-  async #listening() {
-    const [address] = await this.program.line(this.program.stdout, /^127\S+$/);
-    return Object.assign(this, { address, url: `ws://${address}/` });
+    const peer = new Peer(t, 'listen', '127.0.0.1:0', options);
+    const [address] = await peer.program.line(peer.program.stdout, /^127\S+$/);
+    return Object.assign(peer, { address, url: `ws://${address}/` });
   }
 
   /** The client, of the server at `url`. */
