@@ -65,15 +65,16 @@ fn roomy(limits: &mut Limits) {
 }
 
 fn bind(server: ServerBuilder) -> Result<Server> {
-    #[cfg(feature = "deflate")]
-    let server = server.compress();
     let server = server.limits(roomy).bind()?;
     println!("{}", server.addresses()[0]);
     Ok(server)
 }
 
 fn serve(address: &str) -> Result<()> {
-    bind(Server::builder().listen(address))?.serve(|_, _| Echo)
+    let server = Server::builder().listen(address);
+    #[cfg(feature = "deflate")]
+    let server = server.compress();
+    bind(server)?.serve(|_, _| Echo)
 }
 
 fn connect(url: &str, agent: &str) -> Result<()> {

@@ -68,7 +68,8 @@ def main(arguments):
         return 0 if scope == "quick" else 2
     # `make test` has built the debug one already, and for these cases it will do.
     profile = ["--release"] if scope == "all" else []
-    cargo = [os.environ.get("CARGO", "cargo"), "build", "--quiet", *profile, "--features", "deflate", "--example", "conformance-peer"]
+    cargo = [os.environ.get("CARGO", "cargo"), "build", "--quiet", *profile]
+    cargo += ["--features", "deflate", "--example", "conformance-peer"]
     if subprocess.run(cargo, cwd=ROOT).returncode:
         return 2
     os.execvp(apart[0], [*apart, sys.executable, __file__, "--inside", scope])

@@ -65,9 +65,24 @@ test("the article's page, opened from a file, talks with examples/welcome.rs", a
   assert.equal((await tab.console.next('first line')).text, 'Connection established');
   assert.equal((await tab.console.next('second line')).text, 'Welcome!');
   await tab.page.evaluate('ws.send("hi")');
-  await welcome.line(welcome.stderr, /Received message from 127\.0\.0\.1:\d+ ==> hi$/);
-  await welcome.stop();
-  const isLog = ({ type }) => type === 'log';
-  assert.equal((await tab.console.find(isLog, 'last line')).text, 'Disconnected');
+  const peer = `127.0.0.1:${await portOfClient(welcome.address)}`;
+  const [, said] = await welcome.line(welcome.stderr, /(Received message .*)$/);
+  assert.equal(said, `Received message from ${peer} ==> hi`);
+  await tab.page.evaluate('ws.close()');
+  await welcome.line(welcome.stderr, new RegExp(` ${peer} has gone: 1005`));
+  assert.equal((await tab.console.next('last line')).text, 'Disconnected');
+  assert.equal(await tab.closeCodes.next('close in the page'), 1005);
+  assert.deepEqual(tab.complaints(), []);
   assert.deepEqual(tab.errors, []);
 });
+
+/** The port of the only client of this address, as the kernel knows it (proc_net_tcp(5)). */
+async function portOfClient(address) {
+  const port = (text) => Number.parseInt(text.split(':')[1], 16);
+  const server = Number(address.split(':')[1]);
+  const rows = (await readFile('/proc/net/tcp', 'utf8')).split('\n').map((row) => row.trim().split(/\s+/));
+  const ESTABLISHED = '01';
+  const ports = rows.filter(([, , remote, state]) => state === ESTABLISHED && port(remote) === server);
+  assert.equal(ports.length, 1);
+  return port(ports[0][1]);
+}
