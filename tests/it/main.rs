@@ -19,6 +19,6 @@ mod stop;
 mod strain;
 mod stream;
 mod stress;
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "tls", not(target_env = "musl")))]
 mod tls;
 mod websocket;
