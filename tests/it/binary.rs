@@ -106,12 +106,14 @@ fn bounds_are_flags() {
     assert_eq!(output.status.code(), Some(1));
 }
 
-/// The program of this test is a debug build, which can be told to panic.
+/// A debug build of the program can be told to panic; a release build cannot.
+#[cfg(debug_assertions)]
 fn with_planted_panic(place: &str) -> Binary {
     let mut command = command(env!("CARGO_BIN_EXE_boardcast"));
     Binary::run(command.args(["--listen", "127.0.0.1:0"]).env("BOARDCAST_FAULT", place))
 }
 
+#[cfg(debug_assertions)]
 #[test]
 fn a_worker_that_dies_ends_the_program_with_one_clear_line() {
     let server = with_planted_panic("worker");
@@ -124,6 +126,7 @@ fn a_worker_that_dies_ends_the_program_with_one_clear_line() {
     assert!(!log.contains("backtrace"), "{log}");
 }
 
+#[cfg(debug_assertions)]
 #[test]
 fn a_connection_that_panics_ends_alone() {
     let server = with_planted_panic("message");
