@@ -85,7 +85,8 @@ board_sh 'rm -r /run/systemd/system/boardcast.service.d /run/never; systemctl da
 echo "# socket activation"
 board_sh 'systemctl stop boardcast; systemctl enable --quiet --now boardcast.socket'
 # The port is systemd's: who answers there has been passed the socket.
-holds "whoever connects starts it" health 8642
+# It is well once it has read the board for the first time.
+wait_for "an answer: whoever connects starts it" health 8642
 board_sh 'systemctl disable --quiet --now boardcast.socket; systemctl restart boardcast'
 holds "and runs without them again" health 8642
 
