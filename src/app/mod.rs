@@ -1,0 +1,263 @@
+//! The program's application: joins the hub, the page and the engine.
+//!
+//! | path | what |
+//! |---|---|
+//! | `/` and its files | the page |
+//! | `/ws` | the stream |
+//! | `/api/channels`, `/api/latest` | descriptions and latest values, as JSON |
+//! | `/metrics` | Prometheus |
+//! | `/healthz` | whether it is well |
+//!
+//! Nothing above this file knows that a frame holds a reading.
+
+mod viewer;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use self::viewer::Telemetry;
+use crate::{
+    error::Error,
+    message::{CloseCode, Message},
+    net::{
+        Answer, Application, Bell, Connection, Counter, Feed, Handle, Handler, Request, Response,
+        Stats, Upgrade,
+    },
+    sources::Running,
+    telemetry::{Hub, Status},
+    web,
+    wire::{
+        json::{self, Ask},
+        prometheus,
+    },
+};
+
+/// The subprotocol of JSON messages.
+const JSON: &str = "boardcast.v1.json";
+/// The telemetry application.
+pub struct App {
+    hub: Hub,
+    telemetry: Telemetry,
+    /// The engine's counters and occupancy, once it runs.
+    engine: OnceLock<EngineView>,
+    /// Called, one after the other, when the server stops.
+    at_stop: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
+
+struct EngineView {
+    stats: Arc<Stats>,
+    occupancy: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("hub", &self.hub).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Serves a hub.
+    pub fn new(hub: Hub) -> Arc<Self> {
+        let telemetry = Telemetry::new(hub.clone());
+        Arc::new(Self { hub, telemetry, engine: OnceLock::new(), at_stop: Mutex::default() })
+    }
+
+    /// Shows the engine's counters in `/metrics`.
+    pub fn watch(&self, engine: &Handle) {
+        let view =
+            EngineView { stats: engine.stats().clone(), occupancy: Box::new(engine.occupancy()) };
+        // An application runs in one engine; a second one is not shown.
+        let _ = self.engine.set(view);
+    }
+
+    /// Stops this source when the server stops.
+    pub fn keep(&self, source: Running) {
+        self.at_stop(move || drop(source));
+    }
+
+    /// Calls this when the server stops, behind what was asked for earlier.
+    pub fn at_stop(&self, call: impl FnOnce() + Send + 'static) {
+        self.at_stop.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(call));
+    }
+
+    fn stream(&self, request: &Request) -> Answer {
+        if !request.wants_websocket() {
+            let sentence = "this is the stream: connect to it with a WebSocket (ws://…/ws)";
+            return Answer::Response(Response::upgrade_required(sentence));
+        }
+        if request.query().is_some() {
+            let sentence = "/ws takes no query: subscriptions are not built yet";
+            return Answer::Response(Response::text(400, sentence));
+        }
+        let mut offered = request.header_list("sec-websocket-protocol").peekable();
+        let session = Session { hub: self.hub.clone() };
+        let upgrade = Upgrade::new(|_, _| session).feed(&self.telemetry);
+        if offered.peek().is_none() {
+            return Answer::Upgrade(upgrade);
+        }
+        if offered.any(|name| name == JSON) {
+            return Answer::Upgrade(upgrade.protocol(JSON));
+        }
+        let sentence = format!("none of these subprotocols is spoken here; offer {JSON} or none");
+        Answer::Response(Response::text(400, sentence))
+    }
+
+    fn latest(&self) -> Response {
+        let view = self.hub.view();
+        let wall_of = |at| self.hub.clock().wall_of(at);
+        no_store(json_response(200, json::latest(view.seq(), view.channels(), wall_of)))
+    }
+
+    fn channels(&self) -> Response {
+        let view = self.hub.view();
+        let (device, epoch) = (self.hub.device(), self.hub.epoch());
+        no_store(json_response(200, json::channel_list(device, epoch, view.channels())))
+    }
+
+    fn health(&self) -> Response {
+        let view = self.hub.view();
+        let newest = view.channels().iter().map(|state| state.at).max().unwrap_or_default();
+        let age = self.hub.clock().boot().since(newest);
+        // Each channel knows after how long it is stale.
+        let well = view.seq() > 0 && view.channels().iter().any(|s| s.status == Status::Ok);
+        let status = if well { "ok" } else { "no readings" };
+        let body = serde_json::json!({
+            "status": status,
+            "device": self.hub.device(),
+            "seq": view.seq(),
+            "channels": view.channels().len(),
+            "age": (age.as_secs_f64() * 1000.0).round() / 1000.0,
+        });
+        no_store(json_response(if well { 200 } else { 503 }, body.to_string() + "\n"))
+    }
+
+    fn metrics(&self) -> Response {
+        let mut page = prometheus::Page::default();
+        if let Some(engine) = self.engine.get() {
+            engine.describe(&mut page);
+        }
+        let view = self.hub.view();
+        let (bytes, batches) = view.ring_use();
+        let mut gauge = |name, help, value| page.single(name, "gauge", help, value);
+        gauge("boardcast_channels", "Channels known.", view.channels().len() as u64);
+        gauge("boardcast_ring_bytes", "Bytes of batches kept for catching up.", bytes as u64);
+        gauge("boardcast_ring_batches", "Batches kept for catching up.", batches as u64);
+        let mut counter = |name, help, value| page.single(name, "counter", help, value);
+        counter("boardcast_batches_total", "Batches published.", view.seq());
+        let gaps = self.telemetry.gaps();
+        counter("boardcast_gaps_total", "Clients that were overtaken by the ring.", gaps);
+        page.readings(view.channels());
+        drop(view);
+        no_store(Response::new(200, prometheus::MEDIA_TYPE, page.finish()))
+    }
+}
+
+impl EngineView {
+    fn describe(&self, page: &mut prometheus::Page) {
+        let (connections, streams) = (self.occupancy)();
+        page.single("boardcast_connections", "gauge", "Open connections.", connections as u64);
+        page.single("boardcast_clients", "gauge", "Open WebSockets.", streams as u64);
+        let stats = &self.stats;
+        let counters: [(&str, &str, &Counter); 18] = [
+            ("accepted", "Connections accepted.", &stats.accepted),
+            ("accept_errors", "Accepts that failed for want of room.", &stats.accept_errors),
+            ("refused_full", "Refused: all connections taken.", &stats.refused_full),
+            ("refused_address", "Refused: too many of one address.", &stats.refused_address),
+            ("refused_forbidden", "Refused: network or origin.", &stats.refused_forbidden),
+            ("refused_head", "Refused: head too slow, too long, bad.", &stats.refused_head),
+            ("requests", "HTTP requests, upgrades included.", &stats.requests),
+            ("streams", "WebSockets opened.", &stats.streams),
+            ("frames_sent", "Frames sent by the push workers.", &stats.frames_sent),
+            ("bytes_sent", "Their bytes.", &stats.bytes_sent),
+            ("sends", "System calls for them.", &stats.sends),
+            ("blocked_sends", "Sends that were not taken whole.", &stats.blocked_sends),
+            ("messages_received", "Messages from clients.", &stats.messages_received),
+            ("ended_slow", "Clients ended for reason 1013.", &stats.ended_slow),
+            ("ended_silent", "Clients ended for their silence.", &stats.ended_silent),
+            ("ended_policy", "Clients ended with 1008.", &stats.ended_policy),
+            ("ended_protocol", "Clients ended with 1002, 1007, 1009.", &stats.ended_protocol),
+            ("panics", "Connections that panicked.", &stats.panics),
+        ];
+        for (name, help, counter) in counters {
+            page.single(&format!("boardcast_{name}_total"), "counter", help, counter.get());
+        }
+    }
+}
+
+impl Application for App {
+    fn respond(&self, request: &Request) -> Answer {
+        let known = match request.path() {
+            "/ws" => return self.guard(request, || self.stream(request)),
+            "/api/channels" => Some(Self::channels as fn(&Self) -> Response),
+            "/api/latest" => Some(Self::latest as _),
+            "/metrics" => Some(Self::metrics as _),
+            "/healthz" => Some(Self::health as _),
+            _ => None,
+        };
+        if let Some(make) = known {
+            return self.guard(request, || Answer::Response(make(self)));
+        }
+        match web::respond(request) {
+            Some(response) => self.guard(request, || Answer::Response(response)),
+            None => {
+                let sentence = "there is nothing here; the page is at /, the stream at /ws, \
+                                readings at /api/latest and /api/channels";
+                Answer::Response(Response::text(404, sentence))
+            }
+        }
+    }
+
+    fn started(&self, bell: Bell) {
+        self.telemetry.started(bell);
+    }
+
+    fn stopping(&self) {
+        let calls =
+            std::mem::take(&mut *self.at_stop.lock().unwrap_or_else(PoisonError::into_inner));
+        calls.into_iter().for_each(|call| call());
+    }
+}
+
+impl App {
+    /// Everything here is read, nothing changed.
+    fn guard(&self, request: &Request, answer: impl FnOnce() -> Answer) -> Answer {
+        if matches!(request.method(), "GET" | "HEAD") {
+            return answer();
+        }
+        let sentence = format!("{} is for reading: use GET or HEAD", request.path());
+        Answer::Response(Response::text(405, sentence).header("Allow", "GET, HEAD"))
+    }
+}
+
+fn json_response(status: u16, body: String) -> Response {
+    Response::new(status, "application/json", body)
+}
+
+fn no_store(response: Response) -> Response {
+    response.header("Cache-Control", "no-store")
+}
+
+/// What a client says to us.
+struct Session {
+    hub: Hub,
+}
+
+impl Handler for Session {
+    fn on_message(&mut self, connection: &Connection, message: Message) {
+        let answer = match message.as_text().map(json::ask) {
+            None => {
+                let _ = connection.fail(CloseCode::UNSUPPORTED, "send JSON as text");
+                return;
+            }
+            Some(Ask::Ping { id }) => json::pong(id.as_ref(), self.hub.clock().wall()),
+            Some(Ask::Publish { id }) => {
+                let sentence = "this board takes no readings from outside";
+                json::error("not_allowed", sentence, id.as_ref())
+            }
+            Some(Ask::Unknown(answer)) => answer,
+        };
+        // A client that has gone needs no answer; one that takes none is ended.
+        if let Err(Error::Busy) = connection.try_send(answer) {
+            let _ = connection.fail(CloseCode::POLICY, "too many answers wait; read them");
+        }
+    }
+}
