@@ -238,8 +238,6 @@ struct Place {
     next: u64,
     /// What goes out before it; `None` until the first fill.
     first: Option<VecDeque<Bytes>>,
-    /// Of the last fill: for each frame from the ring, the number behind it.
-    numbers: Vec<u64>,
 }
 
 impl Place {
@@ -276,7 +274,6 @@ impl Cursor for Place {
             }
             frames.push(frame.clone());
         }
-        self.numbers.clear();
         let from = (self.next - ring.first()) as usize;
         for (index, (audience, frame)) in ring.entries.iter().enumerate().skip(from) {
             if frames.is_full() {
@@ -284,22 +281,21 @@ impl Cursor for Place {
             }
             let number = ring.first() + index as u64;
             if self.memberships.hear(*audience, number) {
-                frames.push(frame.clone());
-                self.numbers.push(number + 1);
+                frames.push_at(frame.clone(), number + 1);
             }
         }
         // Nothing of the rest is for this client.
-        if self.numbers.is_empty() && frames.is_empty() {
+        if frames.is_empty() {
             self.next = ring.next;
         }
     }
 
-    fn consume(&mut self, count: usize, _: Instant) {
+    fn consume(&mut self, places: &[u64], _: Instant) {
         let first = self.first.get_or_insert_default();
-        let of_first = count.min(first.len());
+        let of_first = places.len().min(first.len());
         first.drain(..of_first);
-        if let Some(last) = (count - of_first).checked_sub(1) {
-            self.next = self.numbers.get(last).copied().unwrap_or(self.next);
+        if let Some(&next) = places[of_first..].last() {
+            self.next = next;
         }
     }
 }

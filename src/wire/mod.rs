@@ -2,8 +2,9 @@
 //!
 //! [`json`] is what a browser gets over the WebSocket and from `/api`;
 //! [`prometheus`] is what a scraper gets from `/metrics`; [`query`] is what
-//! stands behind the `?` of a request.
+//! stands behind the `?` of a request, [`subscribe`] what a client asks to see.
 
 pub mod json;
 pub mod prometheus;
 pub mod query;
+pub mod subscribe;
