@@ -17,7 +17,7 @@ use serde::{
     ser::{SerializeMap, SerializeSeq},
 };
 
-use crate::telemetry::{Batch, BootTime, ChannelState, Status, Value};
+use crate::telemetry::{Batch, BootTime, Channel, ChannelState, Status, Value};
 
 /// A part of a list of channels or values is not made larger than this, so
 /// that a board with very many channels sends short frames.
@@ -62,6 +62,27 @@ fn serialize_number<S: Serializer>(number: f64, serializer: S) -> Result<S::Ok, 
         serializer.serialize_i64(number as i64)
     } else {
         serializer.serialize_f64(number)
+    }
+}
+
+/// Readings with the digits that their channel's precision has: of one that is
+/// single, as few as tell its readings apart.
+struct Shown<'a, T: ?Sized>(&'a T, &'a Channel);
+
+impl Serialize for Shown<'_, Value> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let single = self.0.as_f64().and_then(|number| self.1.as_single(number));
+        match single {
+            Some(single) if single.fract() != 0.0 => serializer.serialize_f32(single),
+            Some(single) => serialize_number(single.into(), serializer),
+            None => self.0.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Shown<'_, [Value]> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|value| Shown(value, self.1)))
     }
 }
 
@@ -189,8 +210,8 @@ pub fn data(seq: u64, start: f64, batch: &Batch, channels: &[ChannelState]) -> S
                 let Some(state) = self.1.get(id.get() as usize) else { continue };
                 let name = state.channel.name.as_str();
                 match values {
-                    [value] => map.serialize_entry(name, value)?,
-                    values => map.serialize_entry(name, values)?,
+                    [value] => map.serialize_entry(name, &Shown(value, &state.channel))?,
+                    values => map.serialize_entry(name, &Shown(values, &state.channel))?,
                 }
             }
             map.end()
@@ -229,7 +250,8 @@ pub fn snapshot(
     let mut part = Vec::new();
     let mut empty = begin(&mut part);
     for state in channels.iter().filter(|state| !state.value.is_null()) {
-        let entry = (to_vec(state.channel.name.as_str()), to_vec(&state.value));
+        let entry =
+            (to_vec(state.channel.name.as_str()), to_vec(&Shown(&state.value, &state.channel)));
         if part.len() > empty && part.len() + entry.0.len() + entry.1.len() > PART_BYTES {
             part.extend_from_slice(b"}}");
             parts.push(text(std::mem::take(&mut part)));
@@ -253,7 +275,9 @@ pub fn latest(seq: u64, channels: &[ChannelState], wall_of: impl Fn(BootTime) ->
     impl Serialize for Values<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let with_value = self.0.iter().filter(|state| !state.value.is_null());
-            serializer.collect_map(with_value.map(|s| (s.channel.name.as_str(), &s.value)))
+            serializer.collect_map(
+                with_value.map(|s| (s.channel.name.as_str(), Shown(&s.value, &s.channel))),
+            )
         }
     }
     #[derive(Serialize)]
@@ -418,7 +442,7 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use super::*;
-    use crate::telemetry::{Channel, Clock, Hub, HubSettings};
+    use crate::telemetry::{Clock, Hub, HubSettings};
 
     #[derive(Debug)]
     struct Fixed;
@@ -472,6 +496,27 @@ mod tests {
             json,
             r#"{"type":"data","seq":7,"t":1763796000.0,"dt":[0,0.001,0.002],"values":{"imu/ax":[0.01,null,2]}}"#
         );
+    }
+
+    #[test]
+    fn a_reading_of_single_precision_has_no_digits_that_mean_nothing() {
+        let hub = hub();
+        let source = hub.source("test");
+        let single = |name: &str| Channel::gauge(name).expect("valid").single_precision();
+        let a = source.channel(single("a")).expect("declared");
+        let b = source.channel(single("b")).expect("declared");
+        let mut batch = Batch::rows_at(at(100_000), vec![Duration::from_millis(1)]);
+        batch.column(a, [f64::from(0.1_f32), 9.81].map(Value::from));
+        batch.column(b, [16_777_216.0, 1e300].map(Value::from));
+        let json = data(1, Fixed.wall_of(batch.start()), &batch, hub.view().channels());
+        assert!(json.ends_with(r#""values":{"a":[0.1,9.81],"b":[16777216,1e+300]}}"#), "{json}");
+        let mut batch = Batch::at(at(100_002));
+        batch.set(a, f64::from(0.1_f32));
+        let seq = source.publish(batch);
+        let view = hub.view();
+        let last = latest(seq, view.channels(), |at| Fixed.wall_of(at));
+        assert!(last.ends_with(r#""values":{"a":0.1}}"#), "{last}");
+        assert_eq!(snapshot(seq, view.channels(), |at| Fixed.wall_of(at)), [last]);
     }
 
     #[test]
