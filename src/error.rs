@@ -53,6 +53,8 @@ pub enum Error {
     Malformed(String),
     /// A channel's name or description is not acceptable; the text says why.
     Channel(String),
+    /// A filter of channels is not acceptable; the text says why.
+    Filter(String),
     /// The table of channels is full; the number is the bound.
     TooManyChannels(usize),
     /// The channel belongs to another source, the one named here.
@@ -94,7 +96,7 @@ impl fmt::Display for Error {
             }
             Self::Protocol { code, why } => write!(f, "the peer was ended with {code}: {why}"),
             Self::Malformed(why) => write!(f, "a message that cannot be read: {why}"),
-            Self::Channel(why) => write!(f, "{why}"),
+            Self::Channel(why) | Self::Filter(why) => write!(f, "{why}"),
             Self::TooManyChannels(limit) => {
                 write!(f, "there are {limit} channels already; raise the limit or name fewer")
             }

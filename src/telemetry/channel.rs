@@ -65,7 +65,8 @@ impl std::borrow::Borrow<str> for ChannelName {
     }
 }
 
-fn allowed(byte: u8) -> bool {
+/// Whether a level may hold this byte.
+pub(super) fn allowed(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
