@@ -100,7 +100,7 @@ impl App {
         let mut offered = request.header_list("sec-websocket-protocol").peekable();
         let any = offered.peek().is_none();
         let known = |name: &str| PROTOCOLS.iter().find(|(known, _)| *known == name);
-        let chosen = offered.find_map(|name| known(name.as_ref()));
+        let chosen = offered.find_map(known);
         let Some((name, encoding)) = chosen.or(any.then_some(&PROTOCOLS[0])) else {
             let sentence = "none of these subprotocols is spoken here; offer boardcast.v1.json, \
                             boardcast.v1.bin or none";

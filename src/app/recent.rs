@@ -1,7 +1,7 @@
 //! Frames that the next client is about to need, too: snapshots, changed
 //! descriptions, what a tick brings. A few of them, in bounded memory.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -22,7 +22,7 @@ pub(super) enum Key {
 pub(super) struct Made {
     key: Key,
     pub(super) seq: u64,
-    pub(super) frames: Vec<Bytes>,
+    pub(super) frames: Arc<[Bytes]>,
 }
 
 impl Made {
@@ -47,7 +47,7 @@ impl Recent {
         let place = self.list.iter().position(|made| made.key == key);
         let place = place.unwrap_or_else(|| {
             let (seq, frames) = make();
-            self.push(Made { key, seq, frames });
+            self.push(Made { key, seq, frames: frames.into() });
             self.list.len() - 1
         });
         &self.list[place]

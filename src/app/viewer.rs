@@ -214,8 +214,7 @@ impl Viewer {
             may_publish: false,
         };
         let mask = self.selection.mask(view.channels());
-        let texts = json::hello(&hello, selected(view, &mask));
-        self.first.extend(texts.iter().map(|text| text_frame(text)));
+        self.first.extend(text_frames(&json::hello(&hello, selected(view, &mask))));
         self.version = view.version();
         self.wall = view.wall();
         match wish {
@@ -264,11 +263,12 @@ impl Viewer {
         }
         let (from, to) = (self.version, view.version());
         let key = Key::Channels { selection: self.selection.id(), from, to };
-        self.add_recent(key, || {
+        let (_, frames) = self.recent(key, || {
             let mask = self.selection.mask(view.channels());
             let changed = selected(view, &mask).filter(|state| state.version > from);
-            (view.seq(), json::channels(changed).iter().map(|text| text_frame(text)).collect())
+            (view.seq(), text_frames(&json::channels(changed)))
         });
+        self.first.extend(frames.iter().cloned());
         self.version = to;
     }
 
@@ -280,11 +280,12 @@ impl Viewer {
         }
         let (seq, version, wall) = (view.seq(), view.version(), view.wall().version);
         let key = Key::Snapshot { selection: self.selection.id(), seq, version, wall };
-        self.add_recent(key, || {
+        let (_, frames) = self.recent(key, || {
             let mask = self.selection.mask(view.channels());
             let texts = json::newest(seq, true, selected(view, &mask), |at| view.wall_of(at));
-            (seq, texts.iter().map(|text| text_frame(text)).collect())
+            (seq, text_frames(&texts))
         });
+        self.first.extend(frames.iter().cloned());
     }
 
     /// The newest value of what changed since the last tick. Whoever comes
@@ -294,7 +295,9 @@ impl Viewer {
         pacer.rest();
         let (period, tick, from) = (pacer.period(), pacer.tick(now), self.seq);
         let key = Key::Tick { form: self.form_of(&self.selection), from, period, tick };
-        self.seq = self.add_recent(key, || (view.seq(), self.changed_since(view, from)));
+        let (seq, frames) = self.recent(key, || (view.seq(), self.changed_since(view, from)));
+        self.first.extend(frames.iter().cloned());
+        self.seq = seq;
         if let Some(pacer) = self.pacer.as_mut().filter(|_| self.seq < view.seq()) {
             pacer.note(now);
         }
@@ -314,18 +317,14 @@ impl Viewer {
                 return vec![message_frame(&Message::from(bytes))];
             }
         }
-        let texts = json::newest(seq, false, changed, wall_of);
-        texts.iter().map(|text| text_frame(text)).collect()
+        text_frames(&json::newest(seq, false, changed, wall_of))
     }
 
-    /// Sends first what was made for `key`, or is made now; up to which batch
-    /// it goes.
-    fn add_recent(&mut self, key: Key, make: impl FnOnce() -> (u64, Vec<Bytes>)) -> u64 {
-        let shared = self.shared.clone();
-        let mut recent = shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What was made for `key`, or is made now, and up to which batch it goes.
+    fn recent(&self, key: Key, make: impl FnOnce() -> (u64, Vec<Bytes>)) -> (u64, Arc<[Bytes]>) {
+        let mut recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let made = recent.get(key, make);
-        self.first.extend(made.frames.iter().cloned());
-        made.seq
+        (made.seq, made.frames.clone())
     }
 
     fn offer_batches(&mut self, view: &mut View<'_>, frames: &mut Frames) {
@@ -392,6 +391,10 @@ impl Viewer {
     }
 }
 
+fn text_frames(texts: &[String]) -> Vec<Bytes> {
+    texts.iter().map(|text| text_frame(text)).collect()
+}
+
 /// The channels that a selection holds.
 fn selected<'a>(
     view: &'a View<'_>,
@@ -434,147 +437,4 @@ impl Cursor for Viewer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::{Batch, Channel, HubSettings, Source};
-
-    fn hub(ring_bytes: usize) -> (Hub, Source) {
-        let hub = Hub::new(HubSettings { ring_bytes, ..HubSettings::default() });
-        let source = hub.source("test");
-        source.channel(Channel::gauge("count").expect("valid")).expect("declared");
-        (hub, source)
-    }
-
-    fn publish(hub: &Hub, source: &Source) -> u64 {
-        let id = hub.view().channels()[0].id;
-        let mut batch = Batch::at(hub.clock().boot());
-        batch.set(id, 1.0);
-        source.publish(batch)
-    }
-
-    fn fill(viewer: &mut Viewer, now: Instant) -> Vec<Bytes> {
-        let mut frames = Frames::default();
-        viewer.fill(now, &mut frames);
-        frames.as_slice().to_vec()
-    }
-
-    /// Takes everything that there is; the texts.
-    fn take_all(viewer: &mut Viewer, now: Instant) -> Vec<String> {
-        let mut texts = Vec::new();
-        loop {
-            let frames = fill(viewer, now);
-            if frames.is_empty() {
-                return texts;
-            }
-            viewer.consume(frames.len(), now);
-            texts.extend(frames.iter().map(|frame| String::from_utf8_lossy(frame).into_owned()));
-        }
-    }
-
-    #[test]
-    fn viewers_at_the_same_place_get_the_same_bytes() {
-        let (hub, source) = hub(1 << 20);
-        let shared = Arc::<Shared>::default();
-        let now = Instant::now();
-        let mut viewers = [(); 2].map(|()| Viewer::new(hub.clone(), shared.clone()));
-        publish(&hub, &source);
-        let snapshots: Vec<_> = viewers.iter_mut().map(|v| fill(v, now).pop()).collect();
-        assert_eq!(
-            snapshots[0].as_ref().map(|f| f.as_ptr()),
-            snapshots[1].as_ref().map(|f| f.as_ptr())
-        );
-        for viewer in &mut viewers {
-            take_all(viewer, now);
-        }
-        publish(&hub, &source);
-        let batches: Vec<_> = viewers.iter_mut().map(|v| fill(v, now)).collect();
-        assert_eq!((batches[0].len(), batches[1].len()), (1, 1));
-        assert_eq!(batches[0][0].as_ptr(), batches[1][0].as_ptr(), "encoded twice");
-    }
-
-    #[test]
-    fn what_was_not_taken_is_offered_again() {
-        let (hub, source) = hub(1 << 20);
-        let mut viewer = Viewer::new(hub.clone(), Arc::default());
-        let now = Instant::now();
-        let first = fill(&mut viewer, now);
-        assert_eq!(first.len(), 2, "hello and snapshot");
-        viewer.consume(1, now);
-        assert_eq!(fill(&mut viewer, now), first[1..]);
-        viewer.consume(1, now);
-        for _ in 0..5 {
-            publish(&hub, &source);
-        }
-        assert_eq!(fill(&mut viewer, now).len(), 5);
-        viewer.consume(2, now);
-        let rest = take_all(&mut viewer, now);
-        assert_eq!(rest.len(), 3);
-        assert!(rest[0].contains(r#""seq":3"#), "{rest:?}");
-    }
-
-    #[test]
-    fn an_overtaken_viewer_gets_one_gap_and_the_snapshot_that_it_names() {
-        let (hub, source) = hub(10_000);
-        let mut viewer = Viewer::new(hub.clone(), Arc::default());
-        let now = Instant::now();
-        take_all(&mut viewer, now);
-        let mut last = 0;
-        for _ in 0..1000 {
-            last = publish(&hub, &source);
-        }
-        let texts = take_all(&mut viewer, now);
-        assert_eq!(texts.len(), 2, "{texts:?}");
-        assert!(texts[0].contains(&format!(r#"{{"type":"gap","from":1,"to":{last}}}"#)));
-        assert!(texts[1].contains(&format!(r#""seq":{last},"#)) && texts[1].contains("snapshot"));
-        assert_eq!(viewer.shared.gaps.get(), 1);
-    }
-
-    #[test]
-    fn one_that_is_overtaken_while_its_snapshot_is_under_way_gets_the_gap_afterwards() {
-        let (hub, source) = hub(10_000);
-        let mut viewer = Viewer::new(hub.clone(), Arc::default());
-        let now = Instant::now();
-        fill(&mut viewer, now);
-        viewer.consume(1, now);
-        for _ in 0..1000 {
-            publish(&hub, &source);
-        }
-        let mut frames = Frames::default();
-        viewer.fill(now, &mut frames);
-        assert!(frames.len() == 1 && frames.more_follows(), "the snapshot alone, and more");
-        viewer.consume(1, now);
-        let texts = take_all(&mut viewer, now);
-        assert!(texts[0].contains(r#"{"type":"gap","from":1,"to":1000}"#), "{texts:?}");
-        assert_eq!(texts.len(), 2);
-    }
-
-    #[test]
-    fn a_heartbeat_comes_after_silence_only_and_names_the_cursor() {
-        let (hub, source) = hub(1 << 20);
-        let mut viewer = Viewer::new(hub.clone(), Arc::default());
-        let start = Instant::now();
-        take_all(&mut viewer, start);
-        let seq = publish(&hub, &source);
-        let later = start + Duration::from_secs(10);
-        assert_eq!(take_all(&mut viewer, later).len(), 1);
-        assert_eq!(take_all(&mut viewer, start + HEARTBEAT), [""; 0], "a batch came meanwhile");
-        assert_eq!(viewer.due(), Some(later + HEARTBEAT));
-        let beat = take_all(&mut viewer, later + HEARTBEAT);
-        assert_eq!(beat.len(), 1);
-        assert!(beat[0].contains(&format!(r#"{{"type":"heartbeat","seq":{seq},"#)), "{beat:?}");
-    }
-
-    #[test]
-    fn a_status_that_changes_is_described_before_the_next_batch() {
-        let (hub, source) = hub(1 << 20);
-        let mut viewer = Viewer::new(hub.clone(), Arc::default());
-        let now = Instant::now();
-        take_all(&mut viewer, now);
-        let id = hub.view().channels()[0].id;
-        source.fail(id, "broken");
-        publish(&hub, &source);
-        let texts = take_all(&mut viewer, now);
-        assert!(texts[0].contains(r#"{"type":"channels","#), "{texts:?}");
-        assert!(texts[1].contains(r#"{"type":"data","#), "{texts:?}");
-    }
-}
+mod tests;

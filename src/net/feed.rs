@@ -15,8 +15,7 @@ use tungstenite::protocol::frame::{
 use crate::message::Message;
 
 /// A stream of frames that any number of clients read, each from its own
-/// place: telemetry is one, a program's [`Broadcast`](crate::websocket::Broadcast)
-/// another.
+/// place: a program's [`Broadcast`](crate::websocket::Broadcast) is one.
 pub trait Feed: Send + Sync {
     /// A place for a new client: first comes what a newcomer gets, then all
     /// that is new from here on. `connection` is its
@@ -127,7 +126,8 @@ impl Frames {
         &self.list
     }
 
-    pub(crate) fn places(&self) -> &[u64] {
+    /// What [`push_at`](Self::push_at) said of each frame, 0 without it.
+    pub fn places(&self) -> &[u64] {
         &self.places
     }
 

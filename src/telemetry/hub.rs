@@ -591,6 +591,37 @@ mod tests {
     }
 
     #[test]
+    fn many_rows_of_one_channel_are_split_in_the_order_of_time() {
+        let hub = Hub::new(HubSettings::default());
+        let source = hub.source("test");
+        let id = source.channel(gauge("fast")).expect("declared");
+        let later = (1..10_000).map(Duration::from_millis).collect();
+        let mut batch = Batch::rows_at(at(1), later);
+        batch.column(id, (0..10_000_u64).map(Value::from));
+        let parts = source.publish(batch);
+        assert!(parts >= 4, "{parts} parts");
+        let mut next = 0;
+        for seq in 1..=parts {
+            let view = hub.view();
+            let batch = view.batch(seq).expect("in the ring");
+            assert!(batch.size() <= MAX_BATCH);
+            let (_, values) = batch.columns().next().expect("a column");
+            for (offset, value) in batch.offsets().zip(values) {
+                assert_eq!(batch.start() + offset, at(1) + Duration::from_millis(next));
+                assert_eq!(*value, Value::from(next));
+                next += 1;
+            }
+        }
+        assert_eq!(next, 10_000);
+        let view = hub.view();
+        let newest = &view.channels()[0];
+        assert_eq!(
+            (&newest.value, newest.at),
+            (&Value::Number(9999.0), at(1) + Duration::from_millis(9999))
+        );
+    }
+
+    #[test]
     fn a_batch_that_is_too_large_is_split_by_channels() {
         let hub = Hub::new(HubSettings::default());
         let source = hub.source("test");

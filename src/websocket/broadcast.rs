@@ -166,7 +166,6 @@ impl Feed for Broadcast {
             memberships,
             next: self.lock().next,
             first: None,
-            numbers: Vec::new(),
         })
     }
 
@@ -318,7 +317,7 @@ mod tests {
             place.fill(Instant::now(), &mut frames);
             assert_eq!(frames.len(), 2);
             encodings.extend(frames.as_slice().iter().map(|frame| (frame.as_ptr(), frame.len())));
-            place.consume(2, Instant::now());
+            place.consume(frames.places(), Instant::now());
         }
         assert_eq!(encodings.len(), 2, "all share the bytes of two frames");
         assert!(encodings.iter().any(|&(_, length)| length == 2 + 14));
@@ -339,7 +338,7 @@ mod tests {
             let mut frames = Frames::default();
             place.fill(Instant::now(), &mut frames);
             heard.push(frames.as_slice()[0].clone());
-            place.consume(1, Instant::now());
+            place.consume(&frames.places()[..1], Instant::now());
         }
         let texts: Vec<_> = heard.iter().map(|frame| &frame[2..]).collect();
         assert_eq!(texts, [&b"one"[..], b"two", b"three", b"four", b"five"]);

@@ -20,7 +20,9 @@ use serde::{
 use super::subscribe::{self, Subscription};
 use crate::{
     error::Error,
-    telemetry::{Batch, BootTime, ChannelId, ChannelState, Filter, Filters, Status, Value},
+    telemetry::{
+        Batch, BootTime, Channel, ChannelId, ChannelState, Filter, Filters, Status, Value,
+    },
 };
 
 /// A part of a list of channels or values is not made larger than this, so
@@ -66,6 +68,27 @@ fn serialize_number<S: Serializer>(number: f64, serializer: S) -> Result<S::Ok, 
         serializer.serialize_i64(number as i64)
     } else {
         serializer.serialize_f64(number)
+    }
+}
+
+/// Readings with the digits that their channel's precision has: of one that is
+/// single, as few as tell its readings apart.
+struct Shown<'a, T: ?Sized>(&'a T, &'a Channel);
+
+impl Serialize for Shown<'_, Value> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let single = self.0.as_f64().and_then(|number| self.1.as_single(number));
+        match single {
+            Some(single) if single.fract() != 0.0 => serializer.serialize_f32(single),
+            Some(single) => serialize_number(single.into(), serializer),
+            None => self.0.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Shown<'_, [Value]> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|value| Shown(value, self.1)))
     }
 }
 
@@ -201,8 +224,8 @@ pub fn data(
                 let Some(state) = self.1.get(id.get() as usize) else { continue };
                 let name = state.channel.name.as_str();
                 match values {
-                    [value] => map.serialize_entry(name, value)?,
-                    values => map.serialize_entry(name, values)?,
+                    [value] => map.serialize_entry(name, &Shown(value, &state.channel))?,
+                    values => map.serialize_entry(name, &Shown(values, &state.channel))?,
                 }
             }
             map.end()
@@ -247,7 +270,8 @@ pub fn newest<'a>(
     let mut part = Vec::new();
     let mut empty = begin(&mut part);
     for state in with_value {
-        let entry = (to_vec(state.channel.name.as_str()), to_vec(&state.value));
+        let entry =
+            (to_vec(state.channel.name.as_str()), to_vec(&Shown(&state.value, &state.channel)));
         if part.len() > empty && part.len() + entry.0.len() + entry.1.len() > PART_BYTES {
             part.extend_from_slice(br#"},"more":true}"#);
             parts.push(text(std::mem::take(&mut part)));
@@ -271,7 +295,9 @@ pub fn latest(seq: u64, channels: &[ChannelState], wall_of: impl Fn(BootTime) ->
     impl Serialize for Values<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let with_value = self.0.iter().filter(|state| !state.value.is_null());
-            serializer.collect_map(with_value.map(|s| (s.channel.name.as_str(), &s.value)))
+            serializer.collect_map(
+                with_value.map(|s| (s.channel.name.as_str(), Shown(&s.value, &s.channel))),
+            )
         }
     }
     #[derive(Serialize)]
@@ -481,7 +507,7 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use super::*;
-    use crate::telemetry::{Channel, Clock, Hub, HubSettings};
+    use crate::telemetry::{Clock, Hub, HubSettings};
 
     #[derive(Debug)]
     struct Fixed;
@@ -515,7 +541,8 @@ mod tests {
         let mut batch = Batch::at(at(101_118));
         batch.set(a, 48.31);
         batch.set(b, "a \"b\"\n");
-        let json = data(1042, Fixed.wall_of(batch.start()), &batch, hub.view().channels());
+        let json =
+            data(1042, Fixed.wall_of(batch.start()), &batch, hub.view().channels(), |_| true);
         assert_eq!(
             json,
             r#"{"type":"data","seq":1042,"t":1763796001.118,"values":{"cpu/usage":48.31,"door":"a \"b\"\n"}}"#
@@ -530,11 +557,32 @@ mod tests {
         let steps = [1, 2].map(Duration::from_millis).to_vec();
         let mut batch = Batch::rows_at(at(100_000), steps);
         batch.column(ax, [0.01, f64::NAN, 2.0].map(Value::from));
-        let json = data(7, Fixed.wall_of(batch.start()), &batch, hub.view().channels());
+        let json = data(7, Fixed.wall_of(batch.start()), &batch, hub.view().channels(), |_| true);
         assert_eq!(
             json,
             r#"{"type":"data","seq":7,"t":1763796000.0,"dt":[0,0.001,0.002],"values":{"imu/ax":[0.01,null,2]}}"#
         );
+    }
+
+    #[test]
+    fn a_reading_of_single_precision_has_no_digits_that_mean_nothing() {
+        let hub = hub();
+        let source = hub.source("test");
+        let single = |name: &str| Channel::gauge(name).expect("valid").single_precision();
+        let a = source.channel(single("a")).expect("declared");
+        let b = source.channel(single("b")).expect("declared");
+        let mut batch = Batch::rows_at(at(100_000), vec![Duration::from_millis(1)]);
+        batch.column(a, [f64::from(0.1_f32), 9.81].map(Value::from));
+        batch.column(b, [16_777_216.0, 1e300].map(Value::from));
+        let json = data(1, Fixed.wall_of(batch.start()), &batch, hub.view().channels(), |_| true);
+        assert!(json.ends_with(r#""values":{"a":[0.1,9.81],"b":[16777216,1e+300]}}"#), "{json}");
+        let mut batch = Batch::at(at(100_002));
+        batch.set(a, f64::from(0.1_f32));
+        let seq = source.publish(batch);
+        let view = hub.view();
+        let last = latest(seq, view.channels(), |at| Fixed.wall_of(at));
+        assert!(last.ends_with(r#""values":{"a":0.1}}"#), "{last}");
+        assert_eq!(newest(seq, true, view.channels().iter(), |at| Fixed.wall_of(at)), [last]);
     }
 
     #[test]
@@ -559,14 +607,14 @@ mod tests {
         };
         let view = hub.view();
         assert_eq!(
-            hello(&head, view.channels()),
+            hello(&head, view.channels().iter()),
             [
                 r#"{"type":"hello","version":1,"device":"pi","epoch":"9f","seq":1,"time":1763796000.12,"synced":true,"heartbeat":15,"may_publish":false,"channels":[{"id":0,"name":"cpu/usage","kind":"gauge","unit":"%","min":0,"max":100,"source":"test","status":"error","reason":"no such file"}]}"#
             ]
         );
         let expected =
             r#"{"type":"data","seq":1,"t":1763796000.5,"snapshot":true,"values":{"cpu/usage":12}}"#;
-        assert_eq!(snapshot(seq, view.channels(), |at| Fixed.wall_of(at)), [expected]);
+        assert_eq!(newest(seq, true, view.channels().iter(), |at| Fixed.wall_of(at)), [expected]);
         assert_eq!(latest(seq, view.channels(), |at| Fixed.wall_of(at)), expected);
     }
 
@@ -582,15 +630,17 @@ mod tests {
         }
         source.publish(batch);
         let view = hub.view();
-        let parts = channels_since(view.channels(), 0);
+        let parts = channels(view.channels().iter());
         assert!(parts.len() > 5 && parts.iter().all(|part| part.len() < PART_BYTES + 64));
         let count: usize = parts.iter().map(|part| part.matches("\"id\":").count()).sum();
         assert_eq!(count, 1000);
-        assert!(channels_since(view.channels(), view.version()).is_empty());
-        let parts = snapshot(1, view.channels(), |at| Fixed.wall_of(at));
+        assert!(channels(std::iter::empty()).is_empty());
+        let parts = newest(1, true, view.channels().iter(), |at| Fixed.wall_of(at));
         assert!(parts.iter().all(|part| part.len() < PART_BYTES + 64));
         let names: usize = parts.iter().map(|part| part.matches("group/").count()).sum();
         assert_eq!(names, 1000);
+        let more: Vec<_> = parts.iter().map(|part| part.ends_with(r#","more":true}"#)).collect();
+        assert!(!more[parts.len() - 1] && more[..parts.len() - 1].iter().all(|&more| more));
         for part in &parts {
             serde_json::from_str::<serde_json::Value>(part).expect("valid JSON");
         }

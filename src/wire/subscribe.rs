@@ -94,9 +94,9 @@ pub fn from_query(text: &str) -> Result<Option<Subscription>> {
 }
 
 fn since(text: &str) -> Result<Since> {
-    let place = text.split_once(':').and_then(|(epoch, seq)| {
-        Some(Since { epoch: epoch.to_owned(), seq: seq.parse().ok()? })
-    });
+    let place = text
+        .split_once(':')
+        .and_then(|(epoch, seq)| Some(Since { epoch: epoch.to_owned(), seq: seq.parse().ok()? }));
     let hint = "since is EPOCH:SEQ, of the hello and of the last data that came";
     place.ok_or_else(|| Error::Setting(hint.into()))
 }
