@@ -11,6 +11,7 @@
 
 mod batch;
 mod channel;
+mod filter;
 mod hub;
 mod ring;
 mod time;
@@ -19,7 +20,8 @@ mod value;
 pub use self::{
     batch::Batch,
     channel::{Channel, ChannelId, ChannelName, Kind, Levels, MAX_LEVELS, MAX_NAME, Status},
-    hub::{ChannelState, Hub, HubSettings, Source, View},
+    filter::{Filter, Filters, MAX_FILTERS},
+    hub::{ChannelState, Hub, HubSettings, Source, View, Wall},
     time::{BootTime, Clock, SystemClock},
     value::{MAX_TEXT, Value},
 };
