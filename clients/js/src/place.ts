@@ -53,6 +53,8 @@ export class Place {
         this.whole = false;
         return { from: message.from, to: message.to, epochChanged: false };
       case 'data':
+        // Of a paced message's parts only the last has brought all; going on from before it brings them again.
+        if (message.more && !message.snapshot) return null;
         return this.advance(message.seq, message.snapshot, !message.more);
       case 'heartbeat':
         return this.advance(message.seq, true, true);

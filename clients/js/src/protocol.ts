@@ -68,7 +68,7 @@ export interface Data {
   seq: number;
   /** The latest value of every channel, not something new. */
   snapshot: boolean;
-  /** Another part of this snapshot follows. */
+  /** Another part with the same `seq` follows, of a snapshot or of a paced message. */
   more: boolean;
   /** One instant per row, seconds since 1970. */
   times: readonly number[] | Float64Array;
@@ -217,8 +217,7 @@ function parseData(json: Fields): Data | null {
     // A column of another length than its instants has no meaning that could be guessed.
     if (column.length === times.length && column.every(isValue)) values.set(name, column);
   }
-  const snapshot = json.snapshot === true;
-  return { type: 'data', seq: number(json.seq) ?? 0, snapshot, more: snapshot && json.more === true, times, values };
+  return { type: 'data', seq: number(json.seq) ?? 0, snapshot: json.snapshot === true, more: json.more === true, times, values };
 }
 
 function parseGap(json: Fields): Gap | null {

@@ -62,6 +62,14 @@ test('a snapshot is a place only with its last part', () => {
   assert.equal(place.since, 'e:9');
 });
 
+test('a paced message is a place only with its last part', () => {
+  const place = new Place();
+  told(place, hello(7), snapshot(7), { ...data(9), more: true });
+  assert.equal(place.since, 'e:7');
+  told(place, data(9));
+  assert.equal(place.since, 'e:9');
+});
+
 test('a gap is told once, and is no place until its snapshot is whole', () => {
   const place = new Place();
   told(place, hello(7), snapshot(7));

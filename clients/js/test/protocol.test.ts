@@ -54,9 +54,9 @@ test('names that mean something in JavaScript are just names', () => {
   assert.deepEqual([...data.values.keys()].sort(), ['__proto__', 'constructor']);
 });
 
-test('only a part of a snapshot has more', () => {
+test('a part says whether more follows', () => {
   const part = (fields: object): boolean => (parsed({ type: 'data', seq: 1, t: 1, values: {}, ...fields }) as Data).more;
-  assert.deepEqual([part({}), part({ more: true }), part({ snapshot: true }), part({ snapshot: true, more: true })], [false, false, false, true]);
+  assert.deepEqual([part({}), part({ more: true }), part({ snapshot: true }), part({ snapshot: true, more: true })], [false, true, false, true]);
 });
 
 test('a gap that runs backwards is none', () => {
