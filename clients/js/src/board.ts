@@ -83,7 +83,14 @@ export class Board extends EventTarget {
     const protocols = options.binary && CAN_READ_BINARY ? PROTOCOLS : [];
     const open = (): Socket => new Constructor(this.address(), protocols) as Socket;
     this.link = new Link({ ...world, open }, {
-      decode: (data) => this.decode(data),
+      decode: (data) => {
+        try {
+          return this.decode(data);
+        } catch (error) {
+          report(error); // A fault of the board: to be seen, and no reason to fail.
+          return null;
+        }
+      },
       message: (message) => this.take(message),
       state: () => this.dispatchEvent(eventOf('status', { status: this.status, retryAt: this.retryAt, reason: this.reason })),
       lost: (code, reason) => this.lost(code, reason),
@@ -187,7 +194,8 @@ export class Board extends EventTarget {
 
   private decode(data: unknown): Message | null {
     if (typeof data === 'string') return parse(data);
-    const table = data instanceof ArrayBuffer ? decode(data) : null;
+    if (!(data instanceof ArrayBuffer)) return null;
+    const table = decode(data);
     if (!table) return null;
     const { seq, times, ids, columns } = table;
     const values = new Map<string, Column>();

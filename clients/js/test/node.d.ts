@@ -11,7 +11,7 @@ declare module 'node:assert/strict' {
     deepEqual(actual: unknown, expected: unknown, message?: string): void;
     ok(value: unknown, message?: string): asserts value;
     notEqual(actual: unknown, expected: unknown, message?: string): void;
-    throws(run: () => unknown, expected?: object): void;
+    throws(run: () => unknown, expected?: object, message?: string): void;
     rejects(promise: Promise<unknown>, expected?: object): Promise<void>;
   }
   const assert: Assert;
@@ -21,5 +21,4 @@ declare module 'node:assert/strict' {
 declare module 'node:fs' {
   export function readdirSync(folder: string): string[];
   export function readFileSync(file: string, encoding: 'utf8'): string;
-  export function existsSync(path: string): boolean;
 }
