@@ -29,4 +29,6 @@ board.addEventListener('gap', (loss) => store.lose(loss, performance.now()));
 board.addEventListener('close', () => store.lost(performance.now()));
 board.addEventListener('status', () => ticker.request());
 board.addEventListener('open', lookBack);
+// For the browser's console: `board.latest`, `board.on('cpu/#', console.log)`.
+Object.assign(window, { board });
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => page.restyle());
