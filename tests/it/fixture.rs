@@ -20,7 +20,9 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
 };
 use serde_json::Value;
-use tungstenite::{Message, WebSocket, client::IntoClientRequest, handshake::client::Response};
+use tungstenite::{
+    Message, WebSocket, client::IntoClientRequest, handshake::client::Response, protocol::Role,
+};
 
 /// The longest that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -164,6 +166,12 @@ impl Client {
                 tungstenite::HandshakeError::Interrupted(_) => panic!("no answer in time"),
             })?;
         Ok(Self { socket, response })
+    }
+
+    /// Goes on after a handshake that was made by hand.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        let socket = WebSocket::from_raw_socket(stream, Role::Client, None);
+        Self { socket, response: Response::new(None) }
     }
 
     /// The next text message.

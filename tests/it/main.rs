@@ -6,9 +6,11 @@
 mod binary;
 mod broadcast;
 mod channels;
+mod chaos;
 mod client;
 #[cfg(feature = "deflate")]
 mod deflate;
+mod delivery;
 mod fixture;
 mod http;
 mod misbehaviour;
