@@ -243,6 +243,11 @@ pub(crate) fn raw_websocket(address: SocketAddr, path: &str) -> TcpStream {
 /// The handshake on a connection, with nothing read behind its head.
 pub(crate) fn upgrade(mut stream: TcpStream, path: &str) -> TcpStream {
     send(&mut stream, handshake(path));
+    read_upgrade(stream)
+}
+
+/// The answer to a handshake, and not a byte more.
+pub(crate) fn read_upgrade(mut stream: TcpStream) -> TcpStream {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

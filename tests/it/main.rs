@@ -8,6 +8,7 @@ mod broadcast;
 mod channels;
 mod chaos;
 mod client;
+mod crowd;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod delivery;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{chaos, fixture::*, strain::*};
+use crate::{chaos, crowd, fixture::*, strain::*};
 
 /// As [`wait_for`], for what takes longer; looks a hundred times a second.
 fn wait_long<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -93,6 +93,24 @@ fn a_link_that_is_cut_200_times() {
     let chaos::Told { cuts, batches, resumed, restarted, gaps, missing } = told;
     println!("| {cuts} | {batches} | {resumed} | {restarted} | {gaps} | {missing} |");
     assert!(resumed > 50 && restarted > 5, "the link was too good, or too bad, to tell anything");
+}
+
+#[test]
+#[ignore = "stress: 2 min"]
+fn five_hundred_viewers_for_a_minute() {
+    println!(
+        "| viewers | stuck | messages | gaps | ended | median, µs | p99 | worst | memory, KiB | grew by |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for (seconds, with_sick) in [(30, false), (60, true)] {
+        let seen = crowd::watch(Duration::from_secs(seconds), with_sick);
+        let crowd::Seen { viewers, stuck, messages, gaps, ended, median, p99, worst, .. } = seen;
+        let (resident, growth) = (seen.resident / 1024, seen.growth / 1024);
+        println!(
+            "| {viewers} | {stuck} | {messages} | {gaps} | {ended} | {median} | {p99} | {worst} | {resident} | {growth:+} |"
+        );
+        assert!(growth < 4096, "it grew by {growth} KiB");
+    }
 }
 
 #[test]
