@@ -103,7 +103,7 @@ fn five_hundred_viewers_for_a_minute() {
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for (seconds, with_sick) in [(30, false), (60, true)] {
-        let seen = crowd::watch(Duration::from_secs(seconds), with_sick);
+        let seen = crowd::watch(100, Duration::from_secs(seconds), with_sick);
         let crowd::Seen { viewers, stuck, messages, gaps, ended, median, p99, worst, .. } = seen;
         let (resident, growth) = (seen.resident / 1024, seen.growth / 1024);
         println!(
