@@ -46,7 +46,9 @@ export class Plot {
     if (state === this.drawn) return;
     this.drawn = state;
     this.chart.draw(view);
+    // A picture says nothing to a test, or to a script of the page's owner.
     setAttribute(this.element, 'data-breaks', String(this.chart.breaks));
+    setAttribute(this.element, 'data-oldest', String(this.chart.oldest));
   }
 
   restyle(): void {

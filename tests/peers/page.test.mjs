@@ -125,6 +125,30 @@ test('a link that is away for 3 s costs no reading: the page goes on where it wa
   assert.deepEqual(tab.errors, []);
 });
 
+test('the charts of a page that comes late begin before it came', async (t) => {
+  const board = await Board.start(t, '--interval', '100ms');
+  const { messages } = await joinWithNode(t, board.stream);
+  const { t: began } = await messages.find(({ type, snapshot }) => type === 'data' && !snapshot, 'first batch');
+  await pass(messages, 50);
+  const tab = await Tab.open(t, browser);
+  await tab.page.goto(board.origin);
+  await tab.live('cpu/usage');
+  // The history's finest step is a second.
+  const reachesBack = (began) => document.querySelector('[data-headline="cpu"] .plot')?.dataset.oldest < began + 2;
+  await tab.page.waitForFunction(reachesBack, began);
+  await drawn(tab, 0);
+  assert.deepEqual(tab.complaints(), []);
+});
+
+test('a token in the address of the page goes with all that it asks', async (t) => {
+  const board = await Board.start(t, '--interval', '100ms');
+  const tab = await Tab.open(t, browser);
+  await tab.page.goto(`${board.origin}/?token=a%20b`);
+  await tab.live('cpu/usage');
+  assert.ok(tab.requests.includes(`${board.stream}?token=a+b`), tab.requests.join(' '));
+  assert.ok(tab.requests.some((address) => /\/api\/history\?.*token=a\+b/.test(address)), tab.requests.join(' '));
+});
+
 test('the page decodes binary readings in place', async (t) => {
   const board = await Board.start(t, '--interval', '100ms');
   const tab = await Tab.open(t, browser);
