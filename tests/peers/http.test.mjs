@@ -39,7 +39,7 @@ describe('curl', () => {
     assert.equal(plain.headers['content-encoding'], undefined);
     const names = [...plain.body.toString().matchAll(/(?:src|href)="([\w.-]+\.(?:js|css|svg))"/g)].map(([, name]) => name);
     assert.ok(names.includes('app.js') && names.includes('app.css'), `it names ${names}`);
-    for (const name of ['', ...new Set(names)]) {
+    for (const name of ['', 'boardcast.js', ...new Set(names)]) {
       const address = `${board.origin}/${name}`;
       const [plain, gzip] = await Promise.all([curl(address), curl('--compressed', address)]);
       assert.equal(plain.status, 200, name);

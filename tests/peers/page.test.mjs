@@ -54,18 +54,18 @@ async function startRecord(tab) {
 
 const recordIn = async (tab) => account(await tab.page.evaluate('window.record'));
 
-/** How often the large chart of the processor is interrupted. */
-const breaksIn = (tab) => tab.page.getAttribute('[data-headline="cpu"] .plot', 'data-breaks');
-
-/** Waits until the chart was drawn with what is new. */
+/**
+ * Waits until the large chart was drawn with what is new, and is interrupted so often. (At a hundred readings a second
+ * the kernel's clock is too coarse for the processor's share, which then has gaps of its own: that of the memory has not.)
+ */
 async function drawn(tab, breaks) {
   await tab.changes('uptime');
-  await tab.page.waitForSelector(`[data-headline="cpu"] .plot[data-breaks="${breaks}"]`);
+  await tab.page.waitForSelector(`[data-headline="mem"] .plot[data-breaks="${breaks}"]`);
 }
 
 /** Lets `count` batches pass, as somebody else sees them. */
 async function pass(messages, count) {
-  const { seq } = messages.all.findLast(({ type }) => type === 'data');
+  const { seq } = messages.all.findLast(({ type }) => type === 'data') ?? (await messages.find(({ type }) => type === 'data', 'batch'));
   await messages.find(({ type, seq: now }) => type === 'data' && now >= seq + count, `batch ${count} later`);
 }
 
@@ -125,6 +125,42 @@ test('a link that is away for 3 s costs no reading: the page goes on where it wa
   assert.deepEqual(tab.errors, []);
 });
 
+test('a link that is away for longer than the board remembers: the page says what it missed, and its chart has a gap', async (t) => {
+  const board = await Board.start(t, '--interval', '10ms');
+  const link = await Link.start(t, board);
+  const tab = await Tab.open(t, browser);
+  await tab.page.goto(link.origin);
+  await tab.live('cpu/usage');
+  await startRecord(tab);
+  await drawn(tab, 0);
+
+  link.down();
+  await tab.page.waitForSelector('body[data-state="reconnecting"]');
+  const place = await tab.page.evaluate(() => `${board.hello.epoch}:${Math.max(...record.map(({ seq }) => seq ?? 0))}`);
+  await forgotten(t, board, place);
+  link.up();
+  await tab.live('cpu/usage');
+  await drawn(tab, 1);
+
+  const { seqs, gaps, snapshots, recovered, accounted } = await recordIn(tab);
+  assert.equal(recovered, 0);
+  assert.deepEqual(gaps.map(({ to, epochChanged }) => [to, epochChanged]), [[snapshots.at(-1), false]]);
+  const all = Array.from({ length: seqs.at(-1) - seqs[0] }, (_, i) => seqs[0] + i);
+  assert.deepEqual(all.filter((seq) => !accounted(seq)), [], 'lost silently');
+  assert.match(await tab.page.textContent('#missed'), /^\d+ batches missed$/);
+  assert.deepEqual(tab.errors, []);
+});
+
+/** Waits until nobody can go on at `place` any more. */
+async function forgotten(t, board, place) {
+  for (;;) {
+    const { messages } = await joinWithNode(t, `${board.stream}?channels=uptime&since=${place}`);
+    const { recovered } = await messages.find(({ type }) => type === 'subscribed', 'answer');
+    if (!recovered) return;
+    await pass(messages, 100);
+  }
+}
+
 test('the charts of a page that comes late begin before it came', async (t) => {
   const board = await Board.start(t, '--interval', '100ms');
   const { messages } = await joinWithNode(t, board.stream);
@@ -134,7 +170,7 @@ test('the charts of a page that comes late begin before it came', async (t) => {
   await tab.page.goto(board.origin);
   await tab.live('cpu/usage');
   // The history's finest step is a second.
-  const reachesBack = (began) => document.querySelector('[data-headline="cpu"] .plot')?.dataset.oldest < began + 2;
+  const reachesBack = (began) => document.querySelector('[data-headline="mem"] .plot')?.dataset.oldest < began + 2;
   await tab.page.waitForFunction(reachesBack, began);
   await drawn(tab, 0);
   assert.deepEqual(tab.complaints(), []);
@@ -193,7 +229,6 @@ test(`a laptop that slept for ${SLEEP_SECONDS} s shows live readings again, and 
   const all = Array.from({ length: seqs.at(-1) - seqs[0] }, (_, i) => seqs[0] + i);
   assert.deepEqual(all.filter((seq) => !accounted(seq)), [], 'lost silently');
   await drawn(tab, gaps.length);
-  assert.equal(await breaksIn(tab), String(gaps.length));
   assert.equal(await tab.page.evaluate(() => window.marker), 'the same document');
   assert.deepEqual(tab.errors, []);
   t.diagnostic(`${seqs.length} batches, ${gaps.length} gaps told`);
