@@ -13,7 +13,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Batch, BootTime, Channel, ChannelId, ChannelName, Clock, Status, SystemClock, Value, ring::Ring,
+    Batch, BootTime, Channel, ChannelId, ChannelName, Clock, History, Status, SystemClock, Value,
+    ring::Ring,
 };
 use crate::error::{Error, Result};
 
@@ -32,11 +33,24 @@ pub struct HubSettings {
     /// minutes of 60 channels at 1 Hz. A smaller ring means that a slow client
     /// is told of a gap sooner.
     pub ring_bytes: usize,
+    /// The budget of [`History`], in bytes, all channels together. Default 4 MiB.
+    ///
+    /// With *c* channels that have numbers, each has `history_bytes / c - 200`
+    /// bytes. For 1 s buckets over 15 minutes, 10 s over 3 hours and 1 min
+    /// over 48 hours it needs 76 KiB, or 138 KiB where its numbers do not fit
+    /// an f32 (counters, large whole numbers). With less, all three reach back
+    /// less far in proportion. Memory is taken as it fills. 0: no history.
+    pub history_bytes: usize,
 }
 
 impl Default for HubSettings {
     fn default() -> Self {
-        Self { device: "boardcast".into(), max_channels: 1024, ring_bytes: 1 << 20 }
+        Self {
+            device: "boardcast".into(),
+            max_channels: 1024,
+            ring_bytes: 1 << 20,
+            history_bytes: 4 << 20,
+        }
     }
 }
 
@@ -50,6 +64,8 @@ struct Shared {
     max_channels: usize,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    /// Locked after `state`, never before.
+    history: History,
     bell: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -109,6 +125,7 @@ impl Hub {
             max_channels: settings.max_channels,
             clock,
             state: Mutex::new(state),
+            history: History::new(settings.history_bytes),
             bell: OnceLock::new(),
         }))
     }
@@ -127,6 +144,12 @@ impl Hub {
     /// The clocks by which the hub's instants count.
     pub fn clock(&self) -> &dyn Clock {
         &*self.0.clock
+    }
+
+    /// What the channels' readings were. It has a lock of its own: reading it
+    /// does not hold up the hub.
+    pub fn history(&self) -> &History {
+        &self.0.history
     }
 
     /// Registers a source of readings.
@@ -292,6 +315,9 @@ impl Source {
             }
             entry.set_status(Status::Ok, version);
         }
+        let channels = &*channels;
+        let describe = |id: ChannelId| channels.get(id.0 as usize).map(|entry| &entry.channel);
+        self.hub.0.history.note(&batch, describe);
         *seq += 1;
         ring.push(batch);
     }
