@@ -35,11 +35,13 @@ pub struct HubSettings {
     pub ring_bytes: usize,
     /// The budget of [`History`], in bytes, all channels together. Default 4 MiB.
     ///
-    /// With *c* channels that have numbers, each has `history_bytes / c - 200`
-    /// bytes. For 1 s buckets over 15 minutes, 10 s over 3 hours and 1 min
-    /// over 48 hours it needs 76 KiB, or 138 KiB where its numbers do not fit
-    /// an f32 (counters, large whole numbers). With less, all three reach back
-    /// less far in proportion. Memory is taken as it fills. 0: no history.
+    /// With *c* channels that have numbers, each may take at least
+    /// `history_bytes / c - 600` bytes, and what some do not need serves the
+    /// others. At most 81 KiB hold a channel's 1 s buckets for 15 minutes, 10 s
+    /// for 3 hours, 1 min for 48 hours; 138 KiB where its numbers do not fit an
+    /// f32 (most counters); half of that, or less, where they seldom change.
+    /// With less, first the second day goes (59 and 99 KiB), then all three
+    /// reach back less far in proportion. Memory is taken as it fills. 0: no history.
     pub history_bytes: usize,
 }
 

@@ -4,9 +4,9 @@
 //! ```text
 //!  block   first = 120          buckets 120 … 149 of one level
 //!  count   [ 1    1    0    9 …]   u16; 0: no reading, a gap
-//!  min     [48.1 48.2  .   47.9…]  f32, or f64 where f32 would lose something
-//!  mean    [48.1 48.2  .   48.4…]
-//!  max     [48.1 48.2  .   49.0…]
+//!  mean    [48.1 48.2  .   48.4…]  f32, or f64 where f32 would lose something
+//!  min     [48.1 48.2  .   47.9…]  these two from the first bucket on in which
+//!  max     [48.1 48.2  .   49.0…]  readings differ: many never do
 //! ```
 
 /// Buckets in a block. A larger one wastes more when a channel starts, a
@@ -16,11 +16,13 @@ pub(super) const BUCKETS: usize = 30;
 /// What the allocator keeps beside each allocation.
 pub(super) const ALLOCATION: usize = 16;
 
-/// The heap that a block takes whose numbers are f32.
+/// The most heap that a block takes whose numbers are f32.
 #[cfg(test)]
-pub(super) const NARROW: usize = size_of::<Columns<f32>>() + ALLOCATION;
-/// The heap that a block takes whose numbers are f64.
-pub(super) const WIDE: usize = size_of::<Columns<f64>>() + ALLOCATION;
+pub(super) const NARROW: usize =
+    size_of::<Columns<f32>>() + size_of::<Spread<f32>>() + 2 * ALLOCATION;
+/// The most heap that any block takes.
+pub(super) const WIDE: usize =
+    size_of::<Columns<f64>>() + size_of::<Spread<f64>>() + 2 * ALLOCATION;
 
 /// The readings of a channel in one stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,34 +75,55 @@ impl Summary {
 /// Thirty buckets, column by column: no padding.
 #[derive(Clone, Debug)]
 struct Columns<N> {
-    min: [N; BUCKETS],
     mean: [N; BUCKETS],
-    max: [N; BUCKETS],
     count: [u16; BUCKETS],
+    /// Nothing: wherever there are readings, all are like the mean.
+    spread: Option<Box<Spread<N>>>,
 }
 
-impl<N: Copy + Default + Into<f64>> Columns<N> {
+#[derive(Clone, Debug)]
+struct Spread<N> {
+    min: [N; BUCKETS],
+    max: [N; BUCKETS],
+}
+
+impl<N: Copy + Default + PartialEq + Into<f64>> Columns<N> {
     fn empty() -> Box<Self> {
-        let zero = [N::default(); BUCKETS];
-        Box::new(Self { min: zero, mean: zero, max: zero, count: [0; BUCKETS] })
+        Box::new(Self { mean: [N::default(); BUCKETS], count: [0; BUCKETS], spread: None })
+    }
+
+    fn heap(&self) -> usize {
+        let spread = self.spread.as_ref().map(|_| size_of::<Spread<N>>() + ALLOCATION);
+        size_of::<Self>() + ALLOCATION + spread.unwrap_or_default()
     }
 
     fn get(&self, bucket: usize) -> Option<Summary> {
-        let count = self.count[bucket];
+        let (mean, count) = (self.mean[bucket], self.count[bucket]);
+        let spread = self.spread.as_ref();
+        let (min, max) = spread.map_or((mean, mean), |at| (at.min[bucket], at.max[bucket]));
         (count > 0).then(|| Summary {
-            min: self.min[bucket].into(),
-            mean: self.mean[bucket].into(),
-            max: self.max[bucket].into(),
+            min: min.into(),
+            mean: mean.into(),
+            max: max.into(),
             count: count.into(),
             single: size_of::<N>() == size_of::<f32>(),
         })
     }
 
-    fn set(&mut self, bucket: usize, summary: &Summary, number: impl Fn(f64) -> N) {
-        self.min[bucket] = number(summary.min);
-        self.mean[bucket] = number(summary.mean);
-        self.max[bucket] = number(summary.max);
+    /// True when that took memory.
+    fn set(&mut self, bucket: usize, summary: &Summary, number: impl Fn(f64) -> N) -> bool {
+        let [min, mean, max] = [summary.min, summary.mean, summary.max].map(number);
         self.count[bucket] = u16::try_from(summary.count).unwrap_or(u16::MAX);
+        self.mean[bucket] = mean;
+        let grown = self.spread.is_none() && (min != mean || max != mean);
+        if grown {
+            self.spread = Some(Box::new(Spread { min: self.mean, max: self.mean }));
+        }
+        if let Some(spread) = &mut self.spread {
+            spread.min[bucket] = min;
+            spread.max[bucket] = max;
+        }
+        grown
     }
 }
 
@@ -141,11 +164,10 @@ impl Block {
 
     /// Bytes on the heap.
     pub(super) fn heap(&self) -> usize {
-        let columns = match &self.cells {
-            Cells::Narrow(columns) => size_of_val(&**columns),
-            Cells::Wide(columns) => size_of_val(&**columns),
-        };
-        columns + ALLOCATION
+        match &self.cells {
+            Cells::Narrow(columns) => columns.heap(),
+            Cells::Wide(columns) => columns.heap(),
+        }
     }
 
     fn get(&self, bucket: usize) -> Option<Summary> {
@@ -171,11 +193,11 @@ impl Block {
         if widen {
             self.widen();
         }
-        match &mut self.cells {
+        let spread = match &mut self.cells {
             Cells::Narrow(columns) => columns.set(bucket, &whole, |number| number as f32),
             Cells::Wide(columns) => columns.set(bucket, &whole, |number| number),
-        }
-        widen
+        };
+        widen || spread
     }
 
     fn widen(&mut self) {
@@ -193,6 +215,10 @@ impl Block {
 mod tests {
     use super::*;
 
+    /// The heap of blocks without a spread.
+    const FLAT: [usize; 2] =
+        [size_of::<Columns<f32>>() + ALLOCATION, size_of::<Columns<f64>>() + ALLOCATION];
+
     fn kept(values: &[f64], counter: bool) -> (Summary, usize) {
         let mut block = Block::new(60);
         for &value in values {
@@ -205,7 +231,7 @@ mod tests {
     #[test]
     fn a_sensors_number_is_kept_to_seven_digits_in_half_the_room() {
         let (summary, heap) = kept(&[48.31], false);
-        assert_eq!((summary.min as f32, summary.single, heap), (48.31, true, NARROW));
+        assert_eq!((summary.min as f32, summary.single, heap), (48.31, true, FLAT[0]));
     }
 
     #[test]
@@ -213,12 +239,12 @@ mod tests {
         let bytes = 1_099_511_627_777.0; // 2^40 + 1
         for (value, counter) in [(bytes, false), (12_345.678_9, true), (1e300, false)] {
             let (summary, heap) = kept(&[value], counter);
-            assert_eq!((summary.max, summary.single, heap), (value, false, WIDE), "{value}");
+            assert_eq!((summary.max, summary.single, heap), (value, false, FLAT[1]), "{value}");
         }
         // Whole numbers and what the kernel counts in pages are exact as they are.
         for value in [16_777_215.0, 4096.0 * 1_000_000.0] {
             assert_eq!(kept(&[value], true).0.max, value);
-            assert_eq!(kept(&[value], true).1, NARROW);
+            assert_eq!(kept(&[value], true).1, FLAT[0]);
         }
     }
 
@@ -228,6 +254,13 @@ mod tests {
         assert_eq!((summary.min, summary.max, heap), (0.5, 1e12 + 1.0, WIDE));
         assert!((summary.mean - (1e12 + 3.0) / 3.0).abs() < 1e-3);
         assert_eq!(summary.count, 3);
+    }
+
+    #[test]
+    fn the_extremes_take_room_once_they_differ() {
+        assert_eq!(kept(&[1.5, 1.5], false).1, FLAT[0]);
+        let (summary, heap) = kept(&[1.5, 2.5], false);
+        assert_eq!((summary.min, summary.mean, summary.max, heap), (1.5, 2.0, 2.5, NARROW));
     }
 
     #[test]

@@ -161,7 +161,7 @@ pub(super) fn read(
     input: impl Read,
     budget: usize,
     shift: impl FnOnce(&Head) -> Option<i64>,
-) -> io::Result<Option<Vec<Box<Entry>>>> {
+) -> io::Result<Option<Vec<Entry>>> {
     // No whole file of this budget is longer, unpacked, than four times as much.
     let bound = budget.saturating_mul(4).saturating_add(1 << 20) as u64;
     let mut input = Input(BufReader::new(GzDecoder::new(BufReader::new(input)).take(bound)));

@@ -8,13 +8,12 @@
 //!  /api/history ◀── points ◀── plan: which resolution, from where to where
 //! ```
 //!
-//! **Memory.** The budget is divided by the number of channels that have
-//! numbers. What a channel may have fills in blocks of 30 buckets, as they
-//! come; when its share is full, or becomes smaller because there are more
-//! channels, the oldest blocks go, from the three resolutions in proportion.
-//! With the default of 4 MiB, sensors' numbers are held for the full time for
-//! up to 53 channels, with twice as many for half the time, and so on;
-//! [`HubSettings::history_bytes`](super::HubSettings::history_bytes) has the formula.
+//! **Memory.** Buckets come in blocks of 30, as they fill. When the budget is
+//! full, whoever has most gives up his oldest block: first of the second day,
+//! then of the three resolutions in proportion. So with the default of 4 MiB
+//! up to 51 channels of sensors have everything, 70 have a day instead of two,
+//! and twice as many half of that; channels that seldom change leave room for
+//! others. [`HubSettings::history_bytes`](super::HubSettings::history_bytes) has the formula.
 //!
 //! **Time** is boot time in milliseconds, with a sign: a step of the wall
 //! clock neither folds nor tears a curve, and what an earlier start of the
@@ -210,7 +209,7 @@ impl History {
         store.entries().find(|entry| entry.name == *name).map(|entry| look(&entry.series))
     }
 
-    fn adopt(&self, entry: Box<Entry>) {
+    fn adopt(&self, entry: Entry) {
         self.lock().adopt(entry);
     }
 

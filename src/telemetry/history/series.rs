@@ -136,9 +136,9 @@ impl Track {
         list + self.blocks.iter().map(Block::heap).sum::<usize>()
     }
 
-    /// Blocks that are held, as a share of what the level would hold: in 1/1024.
+    /// Blocks that are held, as a share of what the level would hold in scarcity.
     fn share(&self, level: &Level) -> usize {
-        self.blocks.len() * 1024 / level.blocks()
+        self.blocks.len() * 1024 / level.scarce_blocks()
     }
 
     /// The bucket that is open, with its number.
@@ -200,17 +200,16 @@ impl Series {
         self.tracks.iter().map(Track::heap).sum()
     }
 
-    /// Gives up the oldest blocks until the series takes at most `bytes`, from
-    /// the levels in proportion; the newest block of each stays.
-    pub(super) fn trim(&mut self, bytes: usize) {
-        while self.heap() > bytes {
-            let tracks = self.tracks.iter_mut().zip(&LEVELS);
-            let fullest = tracks
-                .filter(|(track, _)| track.blocks.len() > 1)
-                .max_by_key(|(track, level)| track.share(level));
-            let Some((track, _)) = fullest else { return };
-            track.evict();
-        }
+    /// Gives up one block, the oldest of the level that holds the largest share
+    /// of what it would; the newest block of each stays. False when there is no other.
+    pub(super) fn evict(&mut self) -> bool {
+        let tracks = self.tracks.iter_mut().zip(&LEVELS);
+        let more = tracks.filter(|(track, _)| track.blocks.len() > 1);
+        let Some((track, _)) = more.max_by_key(|(track, level)| track.share(level)) else {
+            return false;
+        };
+        track.evict();
+        true
     }
 
     /// Since when, in milliseconds, this level holds everything.

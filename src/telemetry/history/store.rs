@@ -13,20 +13,26 @@ const PLACES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) name: ChannelName,
-    pub(super) series: Series,
+    pub(super) series: Box<Series>,
     /// What the series takes.
     heap: usize,
 }
 
 impl Entry {
-    pub(super) fn new(name: ChannelName, series: Series) -> Box<Self> {
-        let heap = series.heap();
-        Box::new(Self { name, series, heap })
+    pub(super) fn new(name: ChannelName, series: Series) -> Self {
+        Self { name, heap: series.heap(), series: Box::new(series) }
     }
 
-    /// What it takes beside its series: itself and its name.
+    /// What it takes beside its buckets.
     fn fixed(&self) -> usize {
-        size_of::<Self>() + self.name.as_str().len() + 2 * ALLOCATION
+        size_of::<Series>() + self.name.as_str().len() + 2 * ALLOCATION
+    }
+
+    /// Counts anew what the series takes; `all` is what all take.
+    fn count(&mut self, all: &mut usize) {
+        let heap = self.series.heap();
+        *all = *all + heap - self.heap;
+        self.heap = heap;
     }
 }
 
@@ -35,9 +41,9 @@ impl Entry {
 pub(super) struct Store {
     budget: usize,
     /// By the number of the channel.
-    entries: Vec<Option<Box<Entry>>>,
+    entries: Vec<Option<Entry>>,
     /// Read from a file, and not declared by a source so far.
-    early: Vec<Box<Entry>>,
+    early: Vec<Entry>,
     count: usize,
     /// What all entries take.
     bytes: usize,
@@ -61,7 +67,7 @@ impl Store {
     }
 
     fn lists(&self) -> usize {
-        (self.entries.capacity() + self.early.capacity()) * size_of::<usize>()
+        (self.entries.capacity() + self.early.capacity()) * size_of::<Option<Entry>>()
     }
 
     /// The number of channels.
@@ -70,11 +76,11 @@ impl Store {
     }
 
     pub(super) fn get(&self, id: ChannelId) -> Option<&Entry> {
-        self.entries.get(id.0 as usize)?.as_deref()
+        self.entries.get(id.0 as usize)?.as_ref()
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().flatten().chain(&self.early).map(|entry| &**entry)
+        self.entries.iter().flatten().chain(&self.early)
     }
 
     /// Notes readings of a channel: milliseconds and numbers.
@@ -87,11 +93,11 @@ impl Store {
         if self.get(id).is_none() && !self.begin(id, channel) {
             return;
         }
-        let share = self.share();
         let Some(Some(entry)) = self.entries.get_mut(id.0 as usize) else { return };
         let grown = numbers.fold(false, |grown, (at, value)| entry.series.note(at, value) | grown);
         if grown {
-            fit(entry, share, &mut self.bytes);
+            entry.count(&mut self.bytes);
+            self.keep_budget();
         }
     }
 
@@ -119,56 +125,51 @@ impl Store {
         true
     }
 
-    /// Counts a new entry in; all others have to make room for it.
+    /// Counts a new entry in; others have to make room for it. False when even
+    /// the least of all would be too much.
     fn admit(&mut self, entry: &Entry) -> bool {
         let fixed = self.fixed + entry.fixed();
-        if fixed + (self.count + 1) * LEAST > self.budget {
+        let lists = self.lists() + 2 * PLACES * size_of::<Option<Entry>>();
+        if lists + fixed + (self.count + 1) * LEAST > self.budget {
             return false;
         }
         self.fixed = fixed;
         self.count += 1;
         self.bytes += entry.fixed() + entry.heap;
-        let share = self.share();
-        for entry in self.entries.iter_mut().flatten().chain(&mut self.early) {
-            if entry.heap > share {
-                fit(entry, share, &mut self.bytes);
-            }
-        }
         true
     }
 
     /// Takes what was read from a file. Where the channel has readings already,
     /// they go together.
-    pub(super) fn adopt(&mut self, mut entry: Box<Entry>) {
-        let known = self.entries().any(|own| own.name == entry.name);
-        if !known && !self.admit(&entry) {
-            return;
-        }
-        let share = self.share();
-        if !known {
-            fit(&mut entry, share, &mut self.bytes);
+    pub(super) fn adopt(&mut self, entry: Entry) {
+        let mut all = self.entries.iter_mut().flatten().chain(&mut self.early);
+        if let Some(own) = all.find(|own| own.name == entry.name) {
+            own.series.absorb(&entry.series);
+            own.count(&mut self.bytes);
+        } else if self.admit(&entry) {
             if self.early.len() == self.early.capacity() {
                 self.early.reserve_exact(PLACES);
             }
             self.early.push(entry);
-            return;
         }
-        let mut all = self.entries.iter_mut().flatten().chain(&mut self.early);
-        if let Some(own) = all.find(|own| own.name == entry.name) {
-            own.series.absorb(&entry.series);
-            fit(own, share, &mut self.bytes);
-        }
+        self.keep_budget();
     }
 
-    /// What each series may take.
-    fn share(&self) -> usize {
-        // The lists may grow before the next one is trimmed.
-        let others = self.fixed + self.lists() + 2 * PLACES * size_of::<usize>();
-        self.budget.saturating_sub(others) / self.count.max(1)
+    /// While there is too much, whoever has most gives up his oldest. So each
+    /// has at least its share, and what some do not need serves the others.
+    fn keep_budget(&mut self) {
+        while self.bytes() > self.budget {
+            let all = self.entries.iter_mut().flatten().chain(&mut self.early);
+            let Some(largest) = all.max_by_key(|entry| entry.heap) else { return };
+            if !largest.series.evict() {
+                return;
+            }
+            largest.count(&mut self.bytes);
+        }
     }
 
     /// What [`adopt`](Self::adopt) has taken, to be put elsewhere.
-    pub(super) fn into_adopted(self) -> Vec<Box<Entry>> {
+    pub(super) fn into_adopted(self) -> Vec<Entry> {
         self.early
     }
 
@@ -177,12 +178,4 @@ impl Store {
     pub(super) fn counted(&self) -> usize {
         self.lists() + self.entries().map(|e| e.fixed() + e.series.heap()).sum::<usize>()
     }
-}
-
-/// Trims a series to its share and counts anew what it takes.
-fn fit(entry: &mut Entry, share: usize, bytes: &mut usize) {
-    entry.series.trim(share);
-    let heap = entry.series.heap();
-    *bytes = *bytes + heap - entry.heap;
-    entry.heap = heap;
 }
