@@ -5,16 +5,18 @@
 //! | `/` and its files | the page |
 //! | `/ws` | the stream |
 //! | `/api/channels`, `/api/latest` | descriptions and latest values, as JSON |
+//! | `/api/history` | what the readings were, as JSON or CSV |
 //! | `/metrics` | Prometheus |
 //! | `/healthz` | whether it is well |
 //!
 //! Nothing above this file knows that a frame holds a reading.
 
+mod history;
 mod viewer;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use self::viewer::Telemetry;
+use self::{history::Histories, viewer::Telemetry};
 use crate::{
     error::Error,
     message::{CloseCode, Message},
@@ -37,6 +39,7 @@ const JSON: &str = "boardcast.v1.json";
 pub struct App {
     hub: Hub,
     telemetry: Telemetry,
+    histories: Histories,
     /// The engine's counters and occupancy, once it runs.
     engine: OnceLock<EngineView>,
     /// Called, one after the other, when the server stops.
@@ -58,7 +61,9 @@ impl App {
     /// Serves a hub.
     pub fn new(hub: Hub) -> Arc<Self> {
         let telemetry = Telemetry::new(hub.clone());
-        Arc::new(Self { hub, telemetry, engine: OnceLock::new(), at_stop: Mutex::default() })
+        let histories = Histories::default();
+        let (engine, at_stop) = (OnceLock::new(), Mutex::default());
+        Arc::new(Self { hub, telemetry, histories, engine, at_stop })
     }
 
     /// Shows the engine's counters in `/metrics`.
@@ -141,6 +146,9 @@ impl App {
         gauge("boardcast_channels", "Channels known.", view.channels().len() as u64);
         gauge("boardcast_ring_bytes", "Bytes of batches kept for catching up.", bytes as u64);
         gauge("boardcast_ring_batches", "Batches kept for catching up.", batches as u64);
+        let (bytes, channels) = self.hub.history().size();
+        gauge("boardcast_history_bytes", "Bytes of history.", bytes as u64);
+        gauge("boardcast_history_channels", "Channels with a history.", channels as u64);
         let mut counter = |name, help, value| page.single(name, "counter", help, value);
         counter("boardcast_batches_total", "Batches published.", view.seq());
         let gaps = self.telemetry.gaps();
@@ -191,6 +199,10 @@ impl Application for App {
             "/api/latest" => Some(Self::latest as _),
             "/metrics" => Some(Self::metrics as _),
             "/healthz" => Some(Self::health as _),
+            "/api/history" => {
+                let answer = || self.histories.respond(&self.hub, request);
+                return self.guard(request, || Answer::Response(answer()));
+            }
             _ => None,
         };
         if let Some(make) = known {
@@ -200,7 +212,7 @@ impl Application for App {
             Some(response) => self.guard(request, || Answer::Response(response)),
             None => {
                 let sentence = "there is nothing here; the page is at /, the stream at /ws, \
-                                readings at /api/latest and /api/channels";
+                                readings at /api/latest, /api/history and /api/channels";
                 Answer::Response(Response::text(404, sentence))
             }
         }

@@ -17,8 +17,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// which nobody else has to wait.
 #[derive(Debug)]
 pub struct Keeper {
-    /// Dropped, it tells the thread to write for the last time.
-    stop: Option<Sender<()>>,
+    /// A word, or its end, has the thread write for the last time.
+    stop: Sender<()>,
     /// Ends when the thread has ended.
     ended: Receiver<()>,
 }
@@ -37,18 +37,20 @@ impl Keeper {
             drop(end);
         };
         thread::Builder::new().name("bc-history".into()).stack_size(256 * 1024).spawn(run)?;
-        Ok(Self { stop: Some(stop), ended })
+        Ok(Self { stop, ended })
     }
 
     /// Has the file written for the last time, and does not wait for that.
-    pub fn stop(&mut self) {
-        self.stop = None;
+    pub fn stopper(&self) -> impl FnOnce() + Send + use<> {
+        let stop = self.stop.clone();
+        // A thread that is no more needs no telling.
+        move || drop(stop.send(()))
     }
 
-    /// Waits until the last file is written, for at most `patience`; false when
-    /// that was not enough. The file is whole in either case.
-    pub fn wait(mut self, patience: Duration) -> bool {
-        self.stop();
+    /// Has it written, if that was not asked for yet, and waits for at most
+    /// `patience`; false when that was not enough. The file is whole in either case.
+    pub fn wait(self, patience: Duration) -> bool {
+        self.stopper()();
         self.ended.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
     }
 }
