@@ -84,13 +84,9 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     }
     service::ready(&format!("the page is at {}", pages(&hosts).join(" ")));
     let ended = engine.join();
-    match keeper {
-        Some(keeper) if !matches!(ended, Ok(Ended::Interrupted)) => {
-            if !keeper.wait(LAST_WRITE) {
-                log::warn!("the disk is too slow: the last minutes of history are not kept");
-            }
-        }
-        _ => {}
+    let patience = if let Ok(Ended::Interrupted) = ended { Duration::ZERO } else { LAST_WRITE };
+    if keeper.is_some_and(|keeper| !keeper.wait(patience)) {
+        log::warn!("the last minutes of history are not kept: the disk takes too long");
     }
     ended
 }

@@ -158,7 +158,7 @@ mod tests {
             text,
             "{\"from\":1000000000,\"to\":1000000020,\"step\":10,\"t\":[1000000000.123,1000000010.123],\
              \"channels\":{\"a/b\":{\"min\":[48.1,null],\"mean\":[48.31,null],\"max\":[49,null]},\
-             \"c\":{\"min\":[null,1000000000000.5],\"mean\":[null,1000000000000.5],\"max\":[null,3e20]}}}\n"
+             \"c\":{\"min\":[null,1000000000000.5],\"mean\":[null,1000000000000.5],\"max\":[null,3e+20]}}}\n"
         );
         let mut none = Vec::new();
         json(&mut none, &Times { t: Vec::new(), ..times() }, std::iter::empty()).expect("written");
@@ -174,7 +174,7 @@ mod tests {
             String::from_utf8(out).expect("UTF-8"),
             "time,a/b.min,a/b.mean,a/b.max,c.min,c.mean,c.max\r\n\
              1000000000.123,48.1,48.31,49,,,\r\n\
-             1000000010.123,,,,1000000000000.5,1000000000000.5,3e20\r\n"
+             1000000010.123,,,,1000000000000.5,1000000000000.5,3e+20\r\n"
         );
     }
 }

@@ -184,29 +184,5 @@ fn shift(then: &Head, now: &Head) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn head(boot: &str, uptime: i64, wall: i64) -> Head {
-        Head { boot: boot.into(), uptime, wall }
-    }
-
-    #[test]
-    fn within_one_start_of_the_board_instants_stay_as_they_are() {
-        let then = head("a", 5000, 1_000_000);
-        assert_eq!(shift(&then, &head("a", 9000, 99_000_000_000)), 0, "whatever the clock says");
-        assert_ne!(shift(&head("", 5000, 0), &head("", 9000, 60_000)), 0, "nobody knows");
-    }
-
-    #[test]
-    fn after_a_reboot_the_wall_clock_places_them_and_never_after_the_start() {
-        // Written at 12:00:00, five seconds after boot; it is 12:01:00, three seconds after boot.
-        let then = head("a", 5000, 43_200_000);
-        let now = head("b", 3000, 43_260_000);
-        let placed = then.uptime + shift(&then, &now);
-        assert_eq!(now.uptime - placed, 60_000, "a minute ago");
-        // A clock that starts in the past.
-        let now = head("b", 3000, 0);
-        assert_eq!(then.uptime + shift(&then, &now), 0, "just before the start");
-    }
-}
+#[path = "archive_tests.rs"]
+mod tests;

@@ -43,8 +43,10 @@ impl Keeper {
     /// Has the file written for the last time, and does not wait for that.
     pub fn stopper(&self) -> impl FnOnce() + Send + use<> {
         let stop = self.stop.clone();
-        // A thread that is no more needs no telling.
-        move || drop(stop.send(()))
+        move || {
+            // A thread that is no more needs no telling.
+            let _ = stop.send(());
+        }
     }
 
     /// Has it written, if that was not asked for yet, and waits for at most

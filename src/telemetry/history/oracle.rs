@@ -5,7 +5,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -23,11 +23,16 @@ pub(super) struct Hands {
     boot: AtomicI64,
     /// Wall time at boot time 0.
     offset: AtomicI64,
+    synced: AtomicBool,
 }
 
 impl Hands {
     pub(super) fn set(&self, boot: i64) {
         self.boot.store(boot, Relaxed);
+    }
+
+    pub(super) fn sync(&self) {
+        self.synced.store(true, Relaxed);
     }
 
     pub(super) fn step(&self, by: i64) {
@@ -45,7 +50,7 @@ impl Clock for Hands {
     }
 
     fn synced(&self) -> bool {
-        false
+        self.synced.load(Relaxed)
     }
 }
 
