@@ -10,6 +10,7 @@ mod client;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod fixture;
+mod history;
 mod http;
 mod misbehaviour;
 mod platform;

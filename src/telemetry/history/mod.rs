@@ -232,12 +232,15 @@ fn fit(range: &Range<i64>, step: i64, points: usize) -> (i64, Range<i64>) {
     let points = i64::try_from(points).unwrap_or(i64::MAX);
     let length = (range.end - range.start).max(1);
     let mut merged = (length / step / points).max(1);
+    // 15 minutes are 900 seconds and parts of one at both ends: leaving out the
+    // first, a fiftieth of the whole at most, is better than halving the resolution.
+    let spare = i64::from(points >= 50);
     loop {
         let wide = step * merged;
         let numbers = range.start.div_euclid(wide)..(range.end - 1).div_euclid(wide) + 1;
         // At the latest when one is longer than the whole: then there are two at most.
-        if numbers.end - numbers.start <= points {
-            return (merged, numbers);
+        if numbers.end - numbers.start <= points + spare {
+            return (merged, numbers.start.max(numbers.end - points)..numbers.end);
         }
         merged += 1;
     }
