@@ -223,7 +223,7 @@ fn select(hub: &Hub, filters: &Filters) -> Vec<(ChannelId, ChannelName)> {
 }
 
 fn write(
-    out: &mut impl Write,
+    out: &mut dyn Write,
     hub: &Hub,
     wanted: &Wanted,
     channels: &[(ChannelId, ChannelName)],

@@ -75,7 +75,7 @@ impl Serialize for Numbers<'_> {
 /// # Errors
 /// What `out` gives.
 pub fn json<'a>(
-    out: &mut impl Write,
+    out: &mut dyn Write,
     times: &Times,
     channels: impl Iterator<Item = Column<'a>>,
 ) -> io::Result<()> {
@@ -108,7 +108,7 @@ pub fn json<'a>(
 ///
 /// # Errors
 /// What `out` gives.
-pub fn csv(out: &mut impl Write, times: &Times, channels: &[Column<'_>]) -> io::Result<()> {
+pub fn csv(out: &mut dyn Write, times: &Times, channels: &[Column<'_>]) -> io::Result<()> {
     out.write_all(b"time")?;
     for (name, _) in channels {
         for (part, _) in PARTS {
