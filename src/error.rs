@@ -48,6 +48,9 @@ pub enum Error {
         /// Which rule it was.
         why: String,
     },
+    /// A message is not what the protocol says; the text says how. Whoever
+    /// sent it speaks another language: end the connection.
+    Malformed(String),
     /// A channel's name or description is not acceptable; the text says why.
     Channel(String),
     /// A filter of channels is not acceptable; the text says why.
@@ -92,6 +95,7 @@ impl fmt::Display for Error {
                 write!(f, "the server opened no WebSocket (status {status}): {why}")
             }
             Self::Protocol { code, why } => write!(f, "the peer was ended with {code}: {why}"),
+            Self::Malformed(why) => write!(f, "a message that cannot be read: {why}"),
             Self::Channel(why) | Self::Filter(why) => write!(f, "{why}"),
             Self::TooManyChannels(limit) => {
                 write!(f, "there are {limit} channels already; raise the limit or name fewer")

@@ -229,10 +229,10 @@ fn write(
     channels: &[(ChannelId, ChannelName)],
     csv: bool,
 ) -> io::Result<()> {
-    // One look at the clock: it may be set at any moment.
+    // The stream tells the same instants by the same offset.
+    let start = hub.view().wall().offset;
     let boot = hub.clock().boot();
-    let now = hub.clock().wall_of(boot);
-    let start = now - boot.since_boot().as_secs_f64();
+    let now = start + boot.since_boot().as_secs_f64();
     let (from, to) = match wanted.time {
         Time::Last(seconds) => (now - seconds, now),
         Time::From(from, to) => (from, to.unwrap_or(now)),

@@ -116,15 +116,38 @@ impl Batch {
         self.values.shrink_to_fit();
     }
 
-    /// Halves a batch by its columns; `None` when there is only one.
+    /// Halves a batch, by its rows while there are several, so that the halves
+    /// follow each other in time; then by its columns. Returns the second half;
+    /// `None` when there is but one value.
     pub(crate) fn split(&mut self) -> Option<Self> {
+        if self.later.is_empty() { self.split_columns() } else { Some(self.split_rows()) }
+    }
+
+    fn split_columns(&mut self) -> Option<Self> {
         let half = self.channels.len() / 2;
         if half == 0 {
             return None;
         }
-        let values = self.values.split_off(half * self.rows());
+        let values = self.values.split_off(half);
         let channels = self.channels.split_off(half);
-        Some(Self { start: self.start, later: self.later.clone(), channels, values })
+        Some(Self { start: self.start, later: Vec::new(), channels, values })
+    }
+
+    fn split_rows(&mut self) -> Self {
+        let rows = self.rows();
+        let half = rows / 2;
+        let mut later = self.later.split_off(half - 1);
+        let distance = later.remove(0);
+        for offset in &mut later {
+            *offset = offset.saturating_sub(distance);
+        }
+        let second = |number: usize| number % rows >= half;
+        let numbered = std::mem::take(&mut self.values).into_iter().enumerate();
+        let (behind, before): (Vec<_>, Vec<_>) = numbered.partition(|(number, _)| second(*number));
+        let values = |list: Vec<(usize, Value)>| list.into_iter().map(|(_, value)| value).collect();
+        self.values = values(before);
+        let (start, channels) = (self.start + distance, self.channels.clone());
+        Self { start, later, channels, values: values(behind) }
     }
 }
 
@@ -170,5 +193,25 @@ mod tests {
         let mut single = Batch::at(BootTime::default());
         single.set(ChannelId(0), 1.0);
         assert_eq!(single.split(), None);
+    }
+
+    #[test]
+    fn rows_are_split_before_columns_and_keep_their_instants() {
+        let millis = Duration::from_millis;
+        let mut left = Batch::rows_at(BootTime::default(), [1, 2, 5, 9].map(millis).to_vec());
+        for id in 0..2 {
+            left.column(ChannelId(id), (0..5).map(|row| f64::from(10 * id + row).into()));
+        }
+        let right = left.split().expect("five rows can be split");
+        let rows = |batch: &Batch| -> Vec<_> {
+            batch.offsets().map(|offset| batch.start() + offset).collect()
+        };
+        let all: Vec<_> = rows(&left).into_iter().chain(rows(&right)).collect();
+        assert_eq!(all, [0, 1, 2, 5, 9].map(|at| BootTime::new(millis(at))));
+        let numbers = |batch: &Batch| -> Vec<Vec<f64>> {
+            batch.columns().map(|(_, v)| v.iter().filter_map(Value::as_f64).collect()).collect()
+        };
+        assert_eq!(numbers(&left), [[0.0, 1.0], [10.0, 11.0]]);
+        assert_eq!(numbers(&right), [[2.0, 3.0, 4.0], [12.0, 13.0, 14.0]]);
     }
 }

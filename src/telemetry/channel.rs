@@ -193,6 +193,11 @@ pub struct Channel {
     pub max: Option<f64>,
     /// After how long without a reading the channel is stale.
     pub stale_after: Option<Duration>,
+    /// Whether a reading means no more than an `f32` can say (24 bits, about 7
+    /// digits), as most converters' do. Such readings travel in half the bytes
+    /// and are written with as few digits as tell them apart: 0.1, not
+    /// 0.10000000149011612. A counter is never cut short.
+    pub single_precision: bool,
 }
 
 impl Channel {
@@ -202,7 +207,16 @@ impl Channel {
     /// [`Error::Channel`] when the name is not valid.
     pub fn new(kind: Kind, name: &str) -> Result<Self> {
         let name = ChannelName::new(name)?;
-        Ok(Self { name, kind, unit: None, label: None, min: None, max: None, stale_after: None })
+        Ok(Self {
+            name,
+            kind,
+            unit: None,
+            label: None,
+            min: None,
+            max: None,
+            stale_after: None,
+            single_precision: false,
+        })
     }
 
     /// A quantity that goes up and down.
@@ -252,6 +266,21 @@ impl Channel {
         self.stale_after = Some(time);
         self
     }
+
+    /// Says that readings mean no more than an `f32` can say, as most
+    /// converters' do: they travel in half the bytes.
+    pub fn single_precision(mut self) -> Self {
+        self.single_precision = true;
+        self
+    }
+
+    /// A reading of this channel as an `f32`, when that is all that it means;
+    /// `None` for a counter, and for what an `f32` cannot hold at all.
+    pub(crate) fn as_single(&self, number: f64) -> Option<f32> {
+        let single = number as f32;
+        let meant = self.single_precision && self.kind != Kind::Counter;
+        (meant && single.is_finite()).then_some(single)
+    }
 }
 
 #[cfg(test)]
@@ -269,6 +298,17 @@ mod tests {
             assert!(ChannelName::new(bad).is_err(), "{bad:?} was accepted");
         }
         assert!(ChannelName::new(&"x".repeat(MAX_NAME)).is_ok());
+    }
+
+    #[test]
+    fn a_reading_is_single_where_its_channel_says_so_and_it_can_be() {
+        let gauge = Channel::gauge("a").expect("valid");
+        assert_eq!(gauge.as_single(0.1), None);
+        let gauge = gauge.single_precision();
+        assert_eq!(gauge.as_single(0.1), Some(0.1_f32));
+        assert_eq!(gauge.as_single(1e300), None);
+        let counter = Channel::counter("b").expect("valid").single_precision();
+        assert_eq!(counter.as_single(1.0), None);
     }
 
     #[test]

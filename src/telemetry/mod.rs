@@ -24,7 +24,7 @@ pub use self::{
     channel::{Channel, ChannelId, ChannelName, Kind, Levels, MAX_LEVELS, MAX_NAME, Status},
     filter::{Filter, Filters, MAX_FILTERS},
     history::{Archive, History, Keeper, Loaded, Plan, Summary, millis},
-    hub::{ChannelState, Hub, HubSettings, Source, View},
+    hub::{ChannelState, Hub, HubSettings, Source, View, Wall},
     time::{BootTime, Clock, SystemClock},
     value::{MAX_TEXT, Value},
 };

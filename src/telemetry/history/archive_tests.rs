@@ -11,7 +11,10 @@ use std::{
 use super::*;
 use crate::telemetry::{
     Batch, BootTime, ChannelId, Source, Summary,
-    history::oracle::{Dice, Hands, board, instant},
+    history::{
+        Series,
+        oracle::{Dice, Hands, board, instant},
+    },
 };
 
 fn head(boot: &str, uptime: i64, wall: i64) -> Head {
@@ -116,7 +119,7 @@ fn fresh(channels: usize, uptime: i64, wall: i64) -> Parts {
 /// Everything of one channel, at each resolution, with wall times.
 fn all(hub: &Hub, id: ChannelId) -> Vec<(i64, Summary)> {
     let start = (hub.clock().wall_of(BootTime::default()) * 1000.0) as i64;
-    let look = |series: &super::super::Series| {
+    let look = |series: &Series| {
         let levels = levels::LEVELS.iter().enumerate();
         let buckets = levels.flat_map(|(number, level)| {
             let buckets = series.buckets(number, i64::MIN..i64::MAX);
@@ -362,7 +365,9 @@ fn a_smaller_budget_keeps_the_newest() {
     folder.archive(&hub).load();
     let (bytes, channels) = hub.history().size();
     assert!(bytes <= 100_000 && channels == 5, "{bytes} bytes of {channels} channels");
-    assert!(hub.history().names().iter().all(|name| {
-        hub.history().with_name(name, |series| series.newest()) == Some(Some(20_000_000))
-    }));
+    assert!(
+        hub.history().names().iter().all(|name| {
+            hub.history().with_name(name, Series::newest) == Some(Some(20_000_000))
+        })
+    );
 }
