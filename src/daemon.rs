@@ -93,7 +93,7 @@ pub fn serve(mut config: Config) -> Result<Ended> {
 
 fn keep_history(config: &Config, hub: &Hub) -> Result<Option<Keeper>> {
     let Some(path) = &config.history_file else { return Ok(None) };
-    let archive = Archive::new(hub.clone(), path, &config.root);
+    let archive = Archive::new(hub.clone(), path, &config.root)?;
     let keeper = Keeper::start(archive, config.history_every);
     keeper.map(Some).map_err(|error| Error::io("start the keeper of history", error))
 }

@@ -164,7 +164,7 @@ fn channels_in(file: &Path) -> usize {
     let folder = Folder::new(&format!("copy-{:?}", std::thread::current().id()));
     fs::copy(file, folder.file()).expect("copied");
     let hub = Hub::new(HubSettings::default());
-    Archive::new(hub.clone(), folder.file(), Path::new("/")).load();
+    Archive::new(hub.clone(), folder.file(), Path::new("/")).expect("a file").load();
     hub.history().size().1
 }
 

@@ -51,11 +51,28 @@ pub enum Loaded {
 
 impl Archive {
     /// Keeps the history of `hub` in the file `path`. The boot id is read
-    /// below `root` (`/`).
-    pub fn new(hub: Hub, path: impl Into<PathBuf>, root: &Path) -> Self {
+    /// below `root` (`/`). Where nothing can be written, a warning says so now.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when `path` is something else than a file.
+    pub fn new(hub: Hub, path: impl Into<PathBuf>, root: &Path) -> Result<Self> {
+        let path = path.into();
+        if fs::metadata(&path).is_ok_and(|data| !data.is_file()) {
+            // It must not be put aside as damaged.
+            let sentence = format!("{} is no file: history needs one of its own", path.display());
+            return Err(Error::Setting(sentence));
+        }
+        let new = beside(&path, "new");
+        match File::create(&new) {
+            Ok(_) => drop(fs::remove_file(&new)),
+            Err(error) => log::warn!(
+                "cannot keep the history in {}: {error}; until that is mended it is lost at the end",
+                path.display()
+            ),
+        }
         let boot = fs::read_to_string(root.join("proc/sys/kernel/random/boot_id"));
         let boot = boot.map(|id| id.trim().chars().take(64).collect()).unwrap_or_default();
-        Self { hub, path: path.into(), boot, pending: true }
+        Ok(Self { hub, path, boot, pending: true })
     }
 
     /// Reads the file, once. A file that cannot be used is put aside, as

@@ -64,7 +64,7 @@ impl Folder {
     }
 
     fn archive(&self, hub: &Hub) -> Archive {
-        Archive::new(hub.clone(), self.file(), &self.0)
+        Archive::new(hub.clone(), self.file(), &self.0).expect("a file")
     }
 
     fn names(&self) -> Vec<String> {
@@ -336,6 +336,16 @@ fn a_disk_that_takes_nothing_leaves_the_old_file() {
     assert!(error.contains("history") && !error.contains('\n'), "{error}");
     assert_eq!(folder.archive(&fresh(1, 2_000_000, TODAY).1).load(), Loaded::Done);
     assert!(!folder.names().contains(&"history.damaged".to_owned()));
+}
+
+#[test]
+fn a_folder_is_not_taken_for_a_damaged_file() {
+    let folder = Folder::new();
+    fs::create_dir(folder.file()).expect("made");
+    let hub = fresh(1, 1, 1).1;
+    let error = Archive::new(hub, folder.file(), &folder.0).expect_err("a folder");
+    assert!(error.to_string().contains("is no file"), "{error}");
+    assert_eq!(folder.names(), ["history"]);
 }
 
 #[test]

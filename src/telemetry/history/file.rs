@@ -46,6 +46,9 @@ const FAR: i64 = 1 << 45;
 /// Fast: a board's CPU is dear, and level 9 saves a tenth more.
 const LEVEL: Compression = Compression::fast();
 
+/// `held` has a bit for each bucket of a block.
+const _: () = assert!(BUCKETS <= u32::BITS as usize);
+
 /// When a file was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {

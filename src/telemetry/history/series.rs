@@ -8,7 +8,7 @@
 use std::{collections::VecDeque, ops::Range};
 
 use super::{
-    block::{ALLOCATION, BUCKETS, Block, Summary},
+    block::{ALLOCATION, Block, Summary, WIDE},
     levels::{LEVELS, Level},
 };
 
@@ -170,7 +170,7 @@ pub(super) struct Series {
 
 impl Series {
     pub(super) fn new(counter: bool) -> Self {
-        Self { tracks: [const { None }; LEVELS.len()].map(|_: Option<()>| Track::new()), counter }
+        Self { tracks: std::array::from_fn(|_| Track::new()), counter }
     }
 
     /// Notes a reading at `at` milliseconds. True when that took memory.
@@ -266,6 +266,4 @@ pub(super) fn full(block: usize) -> usize {
 
 /// The least that a series can be trimmed to.
 pub(super) const LEAST: usize =
-    LEVELS.len() * (super::block::WIDE + 3 * PLACES * size_of::<Block>() + ALLOCATION);
-
-const _: () = assert!(BUCKETS > 0);
+    LEVELS.len() * (WIDE + 3 * PLACES * size_of::<Block>() + ALLOCATION);
