@@ -41,7 +41,7 @@ pub struct HubSettings {
     /// others. At most 81 KiB hold a channel's 1 s buckets for 15 minutes, 10 s
     /// for 3 hours, 1 min for 48 hours; 138 KiB where its numbers do not fit an
     /// f32 (most counters); half of that, or less, where they seldom change.
-    /// With less, first the second day goes (59 and 99 KiB), then all three
+    /// With less, first the second day goes (57 and 97 KiB), then all three
     /// reach back less far in proportion. Memory is taken as it fills. 0: no history.
     pub history_bytes: usize,
 }

@@ -263,8 +263,9 @@ fn fill(source: &Source, ids: &[ChannelId], blocks: std::ops::Range<i64>, value:
 #[test]
 fn the_formula_of_the_setting_holds() {
     // As `HubSettings::history_bytes` says.
-    assert!((79 << 10..82 << 10).contains(&full(NARROW)), "{}", full(NARROW));
-    assert!((136 << 10..140 << 10).contains(&full(WIDE)), "{}", full(WIDE));
+    // A little less where pointers have four bytes.
+    assert!((76 << 10..=81 << 10).contains(&full(NARROW)), "{}", full(NARROW));
+    assert!((132 << 10..=138 << 10).contains(&full(WIDE)), "{}", full(WIDE));
     let budget = 4 << 20;
     for (channels, value) in
         [(10, 0.5), (10, 1e12), (50, 0.5), (100, 1e12), (400, 0.5), (1024, 1e12)]
@@ -322,7 +323,7 @@ fn with_more_channels_the_second_day_goes_first_and_then_all_in_proportion() {
 fn what_some_do_not_need_serves_the_others() {
     let (_, hub, source, ids) = board(100, 4 << 20);
     // Half of them never change: they take less than half.
-    for second in (0..48 * 3600).step_by(20) {
+    for second in (0..48 * 3600).step_by(30) {
         let mut batch = Batch::at(instant(second * 1000));
         for (number, id) in ids.iter().enumerate() {
             batch.set(*id, if number < 50 { 20.0 } else { (second % 77) as f64 });
