@@ -17,7 +17,7 @@ use flate2::{Compression, write::GzEncoder};
 
 use crate::{
     net::{Request, Response},
-    telemetry::{ChannelId, ChannelName, Filters, Hub, millis},
+    telemetry::{ChannelId, ChannelName, Filters, Hub},
     wire::{
         history::{self, Times},
         query,
@@ -238,7 +238,7 @@ fn write(
         Time::From(from, to) => (from, to.unwrap_or(now)),
     };
     let millis_of = |wall: f64| ((wall - start) * 1000.0).floor() as i64;
-    let end = if to == now { millis(boot) + 1 } else { millis_of(to) };
+    let end = if to == now { boot.millis() + 1 } else { millis_of(to) };
     let range = millis_of(from)..end.max(millis_of(from));
     let history = hub.history();
     let ids: Vec<_> = channels.iter().map(|(id, _)| *id).collect();

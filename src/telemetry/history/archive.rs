@@ -20,7 +20,7 @@ use std::{
 use super::{
     super::Hub,
     file::{self, Head},
-    levels, millis,
+    levels,
 };
 use crate::error::{Error, Result};
 
@@ -179,7 +179,7 @@ impl Archive {
         let clock = self.hub.clock();
         let boot = clock.boot();
         let wall = (clock.wall_of(boot) * 1000.0) as i64;
-        Head { boot: self.boot.clone(), uptime: millis(boot), wall }
+        Head { boot: self.boot.clone(), uptime: boot.millis(), wall }
     }
 }
 

@@ -39,7 +39,6 @@ mod store;
 use std::{
     ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 pub use self::{
@@ -52,7 +51,7 @@ use self::{
     series::Series,
     store::{Entry, Store},
 };
-use super::{Batch, BootTime, Channel, ChannelId, ChannelName};
+use super::{Batch, Channel, ChannelId, ChannelName};
 
 /// The history of all channels of a hub.
 #[derive(Debug)]
@@ -117,7 +116,7 @@ impl History {
             if values.iter().all(|value| value.as_f64().is_none()) {
                 continue;
             }
-            let instants = batch.offsets().map(|offset| millis(batch.start() + offset));
+            let instants = batch.offsets().map(|offset| (batch.start() + offset).millis());
             let rows = instants.zip(values);
             let numbers = rows.filter_map(|(at, value)| Some((at, value.as_f64()?)));
             if let Some(channel) = describe(id) {
@@ -217,13 +216,6 @@ impl History {
         // A panic while noting leaves at worst one reading out.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The axis of time here.
-pub fn millis(instant: BootTime) -> i64 {
-    let time: Duration = instant.since_boot();
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX / 1000);
-    seconds * 1000 + i64::from(time.subsec_millis())
 }
 
 /// How many buckets have to become one, so that a stretch of time has at most

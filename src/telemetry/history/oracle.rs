@@ -15,7 +15,7 @@ use super::{
     series::full,
     *,
 };
-use crate::telemetry::{Clock, Hub, HubSettings, Source, Value};
+use crate::telemetry::{BootTime, Clock, Hub, HubSettings, Source, Value};
 
 /// A clock that the test sets, in milliseconds.
 #[derive(Debug, Default)]
