@@ -21,14 +21,19 @@ function lookBack(): void {
   if (board.status === 'live') void past.reachBack(seconds()).then(() => ticker.request());
 }
 
+/** A connection is new: its first readings come when all channels are described. */
+let joined = false;
+board.addEventListener('open', () => (joined = true));
 board.addEventListener('message', ({ message }) => {
   store.apply(message, performance.now());
   ticker.request();
+  if (!joined || message.type !== 'data') return;
+  joined = false;
+  lookBack();
 });
 board.addEventListener('gap', (loss) => store.lose(loss, performance.now()));
 board.addEventListener('close', () => store.lost(performance.now()));
 board.addEventListener('status', () => ticker.request());
-board.addEventListener('open', lookBack);
 // For the browser's console: `board.latest`, `board.on('cpu/#', console.log)`.
 Object.assign(window, { board });
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => page.restyle());

@@ -166,7 +166,8 @@ export class Board extends EventTarget {
   /** What was. */
   history(query: HistoryQuery = {}): Promise<History> {
     const url = this.withToken(besideStream(new URL(this.url), 'api/history'));
-    return fetchHistory(historyAddress(url, query, this.selection.channels ?? ['#']), query.signal);
+    const { channels } = this.selection;
+    return fetchHistory(historyAddress(url, query, channels?.length ? channels : ['#']), query.signal);
   }
 
   /** Ends it for good. */

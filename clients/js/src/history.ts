@@ -4,7 +4,7 @@ import { BoardcastError } from './error.js';
 
 /** What to ask for. Without `last` and `from` it is the last 15 minutes. */
 export interface HistoryQuery {
-  /** Filters; those of the client when left out. */
+  /** Filters; when left out, those of the client, or all. */
   channels?: string | readonly string[];
   /** Seconds, or a text such as `15m`, `3h`, `2d`. */
   last?: number | string;

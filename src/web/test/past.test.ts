@@ -18,6 +18,19 @@ test('once for as far as one wants to see, and again for more', async () => {
   assert.deepEqual(asked.map(({ last }) => last), [300, 900]);
 });
 
+test('a board with very many channels is asked for fewer points', async () => {
+  const store = new Store();
+  const channels = Array.from({ length: 1024 }, (_, id) => ({ id, name: `many/c${id}`, kind: 'gauge', status: 'ok' }) as const);
+  store.apply({ type: 'channels', channels }, 0);
+  let points: number | undefined;
+  const past = new Past(async (query) => {
+    points = query.points;
+    return NOTHING;
+  }, store);
+  await past.reachBack(300);
+  assert.equal(points, 65);
+});
+
 test('what could not be had is asked for again, and troubles nobody', async () => {
   let asked = 0;
   const past = new Past(async () => {
