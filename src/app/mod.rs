@@ -10,17 +10,24 @@
 //!
 //! Nothing above this file knows that a frame holds a reading.
 
+mod pacer;
+mod recent;
+mod selection;
 mod viewer;
+mod wishes;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use self::viewer::Telemetry;
+use self::{
+    viewer::{Encoding, Telemetry},
+    wishes::Wishes,
+};
 use crate::{
     error::Error,
     message::{CloseCode, Message},
     net::{
-        Answer, Application, Bell, Connection, Counter, Feed, Handle, Handler, Request, Response,
-        Stats, Upgrade,
+        Answer, Application, Bell, Connection, Counter, Handle, Handler, Request, Response, Stats,
+        Upgrade,
     },
     sources::Running,
     telemetry::{Hub, Status},
@@ -28,11 +35,13 @@ use crate::{
     wire::{
         json::{self, Ask},
         prometheus,
+        subscribe::{self, Subscription},
     },
 };
 
-/// The subprotocol of JSON messages.
-const JSON: &str = "boardcast.v1.json";
+/// The subprotocols, and how data arrives with each.
+const PROTOCOLS: [(&str, Encoding); 2] =
+    [("boardcast.v1.json", Encoding::Json), ("boardcast.v1.bin", Encoding::Binary)];
 /// The telemetry application.
 pub struct App {
     hub: Hub,
@@ -84,26 +93,34 @@ impl App {
             let sentence = "this is the stream: connect to it with a WebSocket (ws://…/ws)";
             return Answer::Response(Response::upgrade_required(sentence));
         }
-        if request.query().is_some() {
-            let sentence = "/ws takes no query: subscriptions are not built yet";
-            return Answer::Response(Response::text(400, sentence));
-        }
+        let first = match subscribe::from_query(request.query().unwrap_or_default()) {
+            Ok(first) => first,
+            Err(why) => return Answer::Response(Response::text(400, why.to_string())),
+        };
         let mut offered = request.header_list("sec-websocket-protocol").peekable();
-        let session = Session { hub: self.hub.clone() };
-        let upgrade = Upgrade::new(|_, _| session).feed(&self.telemetry);
-        if offered.peek().is_none() {
-            return Answer::Upgrade(upgrade);
+        let any = offered.peek().is_none();
+        let known = |name: &str| PROTOCOLS.iter().find(|(known, _)| *known == name);
+        let chosen = offered.find_map(known);
+        let Some((name, encoding)) = chosen.or(any.then_some(&PROTOCOLS[0])) else {
+            let sentence = "none of these subprotocols is spoken here; offer boardcast.v1.json, \
+                            boardcast.v1.bin or none";
+            return Answer::Response(Response::text(400, sentence));
+        };
+        let may_resume = first.as_ref().is_some_and(|asked| asked.filters.is_empty());
+        let wishes = Arc::<Wishes>::default();
+        if let Some(asked) = first {
+            wishes.leave(self.telemetry.wish(asked, None));
         }
-        if offered.any(|name| name == JSON) {
-            return Answer::Upgrade(upgrade.protocol(JSON));
-        }
-        let sentence = format!("none of these subprotocols is spoken here; offer {JSON} or none");
-        Answer::Response(Response::text(400, sentence))
+        let viewer = self.telemetry.viewer(*encoding, wishes.clone());
+        let (hub, telemetry) = (self.hub.clone(), self.telemetry.clone());
+        let session = Session { hub, telemetry, wishes, may_resume };
+        let upgrade = Upgrade::new(|_, _| session).cursor(Box::new(viewer));
+        Answer::Upgrade(if any { upgrade } else { upgrade.protocol(*name) })
     }
 
     fn latest(&self) -> Response {
         let view = self.hub.view();
-        let wall_of = |at| self.hub.clock().wall_of(at);
+        let wall_of = |at| view.wall_of(at);
         no_store(json_response(200, json::latest(view.seq(), view.channels(), wall_of)))
     }
 
@@ -141,6 +158,8 @@ impl App {
         gauge("boardcast_channels", "Channels known.", view.channels().len() as u64);
         gauge("boardcast_ring_bytes", "Bytes of batches kept for catching up.", bytes as u64);
         gauge("boardcast_ring_batches", "Batches kept for catching up.", batches as u64);
+        let selections = self.telemetry.selections() as u64;
+        gauge("boardcast_selections", "Different selections that clients have.", selections);
         let mut counter = |name, help, value| page.single(name, "counter", help, value);
         counter("boardcast_batches_total", "Batches published.", view.seq());
         let gaps = self.telemetry.gaps();
@@ -239,6 +258,31 @@ fn no_store(response: Response) -> Response {
 /// What a client says to us.
 struct Session {
     hub: Hub,
+    telemetry: Telemetry,
+    wishes: Arc<Wishes>,
+    /// The next `subscribe` may say where to go on.
+    may_resume: bool,
+}
+
+impl Session {
+    /// Leaves the wish for the worker; what to answer at once, if anything.
+    fn subscribe(
+        &mut self,
+        connection: &Connection,
+        asked: Subscription,
+        id: Option<serde_json::Value>,
+    ) -> Option<String> {
+        if asked.since.is_some() && !self.may_resume {
+            let sentence = "since counts in the query of /ws, or in the first subscribe after \
+                            /ws?channels=";
+            return Some(json::error("bad_since", sentence, id.as_ref()));
+        }
+        self.may_resume = false;
+        let replaced = self.wishes.leave(self.telemetry.wish(asked, id));
+        connection.refresh();
+        let id = replaced?.id?;
+        Some(json::error("replaced", "a newer subscribe came before it", Some(&id)))
+    }
 }
 
 impl Handler for Session {
@@ -248,15 +292,18 @@ impl Handler for Session {
                 let _ = connection.fail(CloseCode::UNSUPPORTED, "send JSON as text");
                 return;
             }
-            Some(Ask::Ping { id }) => json::pong(id.as_ref(), self.hub.clock().wall()),
+            Some(Ask::Ping { id }) => Some(json::pong(id.as_ref(), self.hub.clock().wall())),
+            Some(Ask::Subscribe { subscription, id }) => {
+                self.subscribe(connection, subscription, id)
+            }
             Some(Ask::Publish { id }) => {
                 let sentence = "this board takes no readings from outside";
-                json::error("not_allowed", sentence, id.as_ref())
+                Some(json::error("not_allowed", sentence, id.as_ref()))
             }
-            Some(Ask::Unknown(answer)) => answer,
+            Some(Ask::Unknown(answer)) => Some(answer),
         };
         // A client that has gone needs no answer; one that takes none is ended.
-        if let Err(Error::Busy) = connection.try_send(answer) {
+        if let Some(Err(Error::Busy)) = answer.map(|answer| connection.try_send(answer)) {
             let _ = connection.fail(CloseCode::POLICY, "too many answers wait; read them");
         }
     }

@@ -1,4 +1,14 @@
 //! Telemetry as a feed: what a client gets, in which order, from its own place.
+//!
+//! ```text
+//! hello · channels… · [subscribed] · snapshot… · data · data · …
+//!                                     or, resumed: data · data · …
+//! ```
+//!
+//! A client's connection thread leaves what the client wishes in one place
+//! ([`Wishes`]); its worker takes it and looks at the hub once, under one lock:
+//! descriptions, latest values and cursor are of one instant, so that nothing
+//! is missed between them and nothing comes twice.
 
 use std::{
     collections::VecDeque,
@@ -8,81 +18,129 @@ use std::{
 
 use bytes::Bytes;
 
+use super::{
+    pacer::Pacer,
+    recent::{Key, Recent},
+    selection::{Mask, Selection, Selections, Share},
+    wishes::{Wish, Wishes},
+};
 use crate::{
-    net::{Bell, Counter, Cursor, Feed, Frames, text_frame},
-    telemetry::{Hub, View},
-    wire::json::{self, Hello},
+    message::Message,
+    net::{Bell, Counter, Cursor, Frames, message_frame, text_frame},
+    telemetry::{Batch, ChannelState, Filters, Hub, View, Wall},
+    wire::{
+        binary,
+        json::{self, Hello},
+        subscribe::{Since, Subscription},
+    },
 };
 
 /// A `heartbeat` comes when nothing else was sent for so long.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// So many batches are looked at under one lock; most may hold nothing for
+/// this client.
+const LOOKS: u64 = 512;
 
-/// The hub as a feed: every client is told of every batch.
-pub(super) struct Telemetry {
+/// How data arrives at a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// All as JSON.
+    Json,
+    /// Batches of numbers in columns, the rest as JSON.
+    Binary,
+}
+
+/// The hub as something that clients have places in.
+#[derive(Clone, Debug)]
+pub(super) struct Telemetry(Arc<Shared>);
+
+/// What viewers share.
+#[derive(Debug)]
+struct Shared {
     hub: Hub,
-    shared: Arc<Shared>,
+    selections: Selections,
+    /// The selection of all who did not ask for anything in particular.
+    everything: Arc<Selection>,
+    /// Locked after the hub, never before.
+    recent: Mutex<Recent>,
+    /// Clients that were overtaken by the ring.
+    gaps: Counter,
+    /// The ticks of all paces count from here.
+    start: Instant,
 }
 
 impl Telemetry {
     pub(super) fn new(hub: Hub) -> Self {
-        Self { hub, shared: Arc::default() }
+        let selections = Selections::default();
+        let everything = selections.get(Filters::all(), &hub);
+        Self(Arc::new(Shared {
+            hub,
+            selections,
+            everything,
+            recent: Mutex::default(),
+            gaps: Counter::default(),
+            start: Instant::now(),
+        }))
     }
 
     /// How many clients were overtaken by the ring.
     pub(super) fn gaps(&self) -> u64 {
-        self.shared.gaps.get()
-    }
-}
-
-impl Feed for Telemetry {
-    fn cursor(&self, _: u64) -> Box<dyn Cursor> {
-        Box::new(Viewer::new(self.hub.clone(), self.shared.clone()))
+        self.0.gaps.get()
     }
 
-    fn started(&self, bell: Bell) {
-        self.hub.on_change(move || bell.ring());
+    /// How many different selections clients have.
+    pub(super) fn selections(&self) -> usize {
+        self.0.selections.len()
     }
-}
 
-/// What viewers share beside the hub. Locked after the hub, never before.
-#[derive(Debug, Default)]
-struct Shared {
-    /// The frames of the last snapshot, and its number and version.
-    snapshot: Mutex<Cache<(u64, u64)>>,
-    /// The frames of the last change of descriptions, from one version to another.
-    channels: Mutex<Cache<(u64, u64)>>,
-    /// Clients that were overtaken by the ring.
-    gaps: Counter,
-}
+    /// Rings whenever there is something new.
+    pub(super) fn started(&self, bell: Bell) {
+        self.0.hub.on_change(move || bell.ring());
+    }
 
-#[derive(Debug, Default)]
-struct Cache<K> {
-    key: Option<K>,
-    frames: Vec<Bytes>,
-}
+    /// A subscription, made ready for a worker.
+    pub(super) fn wish(&self, asked: Subscription, id: Option<serde_json::Value>) -> Wish {
+        let Subscription { filters, pace, since } = asked;
+        let selection = self.0.selections.get(filters, &self.0.hub);
+        Wish { selection, pace, since, id }
+    }
 
-impl<K: PartialEq> Cache<K> {
-    /// The frames for `key`: those of the last caller, or made now.
-    fn get(&mut self, key: K, make: impl FnOnce() -> Vec<String>) -> &[Bytes] {
-        if self.key.as_ref() != Some(&key) {
-            self.frames = make().iter().map(|text| text_frame(text)).collect();
-            self.key = Some(key);
+    /// A place for a new client. Its first wish, if it has one, waits already.
+    pub(super) fn viewer(&self, encoding: Encoding, wishes: Arc<Wishes>) -> Viewer {
+        Viewer {
+            shared: self.0.clone(),
+            wishes,
+            encoding,
+            greeted: false,
+            selection: self.0.everything.clone(),
+            pacer: None,
+            seq: 0,
+            version: 0,
+            wall: Wall::default(),
+            first: VecDeque::new(),
+            heartbeat: false,
+            sent_at: Instant::now(),
         }
-        &self.frames
     }
 }
 
 /// One client's place in the stream.
-struct Viewer {
-    hub: Hub,
+pub(super) struct Viewer {
     shared: Arc<Shared>,
+    wishes: Arc<Wishes>,
+    encoding: Encoding,
     greeted: bool,
-    /// The last batch that is on its way to the client.
+    selection: Arc<Selection>,
+    pacer: Option<Pacer>,
+    /// The last batch that is on its way to the client, or that holds nothing
+    /// for it.
     seq: u64,
     /// The version of the descriptions that it has.
     version: u64,
+    /// The wall clock that it was told.
+    wall: Wall,
     /// What has to go out before the next batch: hello, descriptions, a gap
-    /// and its snapshot. Shared bytes, of one instant.
+    /// and its snapshot, what a tick brings. Shared bytes, of one instant.
     first: VecDeque<Bytes>,
     /// The last `fill` offered a heartbeat.
     heartbeat: bool,
@@ -91,34 +149,16 @@ struct Viewer {
 }
 
 impl Viewer {
-    fn new(hub: Hub, shared: Arc<Shared>) -> Self {
-        Self {
-            hub,
-            shared,
-            greeted: false,
-            seq: 0,
-            version: 0,
-            first: VecDeque::new(),
-            heartbeat: false,
-            sent_at: Instant::now(),
-        }
-    }
-
     /// Looks at the hub once, under one lock, and decides what comes next: what
     /// has to go out first, and the batches behind it.
-    fn look(&mut self, frames: &mut Frames) {
-        let hub = self.hub.clone();
-        let mut view = hub.view();
-        if !self.greeted {
-            self.greeted = true;
-            self.greet(&view);
-        } else if self.seq + 1 < view.oldest() && self.first.is_empty() {
-            self.shared.gaps.increment();
-            self.describe_changes(&view);
-            self.first.push_back(text_frame(&json::gap(self.seq + 1, view.seq())));
-            self.restart(&view);
-        } else if self.version < view.version() {
-            self.describe_changes(&view);
+    fn look(&mut self, now: Instant, frames: &mut Frames) {
+        if self.rests(now) {
+            return;
+        }
+        let shared = self.shared.clone();
+        let mut view = shared.hub.view();
+        if self.first.is_empty() {
+            self.prepare(&view, now);
         }
         for frame in &self.first {
             if frames.is_full() {
@@ -126,235 +166,275 @@ impl Viewer {
             }
             frames.push(frame.clone());
         }
-        self.offer_batches(&mut view, frames);
+        if self.pacer.is_none() {
+            self.offer_batches(&mut view, frames);
+        }
+    }
+
+    /// Between its ticks a paced client does not even look.
+    fn rests(&mut self, now: Instant) -> bool {
+        let busy = !self.greeted || !self.first.is_empty() || self.wishes.is_waiting();
+        let Some(pacer) = &mut self.pacer else { return false };
+        pacer.note(now);
+        !busy && !pacer.is_due(now)
+    }
+
+    fn prepare(&mut self, view: &View<'_>, now: Instant) {
+        if !self.greeted {
+            self.greeted = true;
+            return self.greet(view);
+        }
+        if let Some(wish) = self.wishes.take() {
+            return self.subscribe(view, wish);
+        }
+        self.announce(view);
+        if self.pacer.is_some() {
+            self.conflate(view, now);
+        } else if self.seq + 1 < view.oldest() && !self.selection.filters().is_empty() {
+            self.shared.gaps.increment();
+            self.first.push_back(text_frame(&json::gap(self.seq + 1, view.seq())));
+            self.restart(view);
+        }
     }
 
     fn greet(&mut self, view: &View<'_>) {
-        let clock = self.hub.clock();
+        let wish = self.wishes.take();
+        if let Some(wish) = &wish {
+            self.selection = wish.selection.clone();
+        }
+        let hub = &self.shared.hub;
         let hello = Hello {
             version: 1,
-            device: self.hub.device(),
-            epoch: self.hub.epoch(),
+            device: hub.device(),
+            epoch: hub.epoch(),
             seq: view.seq(),
-            time: (clock.wall() * 1000.0).round() / 1000.0,
-            synced: clock.synced(),
+            time: (hub.clock().wall() * 1000.0).round() / 1000.0,
+            synced: view.wall().synced,
             heartbeat: HEARTBEAT.as_secs(),
             may_publish: false,
         };
-        let texts = json::hello(&hello, view.channels());
-        self.first.extend(texts.iter().map(|text| text_frame(text)));
+        let mask = self.selection.mask(view.channels());
+        self.first.extend(text_frames(&json::hello(&hello, selected(view, &mask))));
         self.version = view.version();
-        self.restart(view);
-    }
-
-    /// The latest values, and the cursor behind them, of one instant: nothing
-    /// is missed between them and nothing comes twice.
-    fn restart(&mut self, view: &View<'_>) {
-        let mut cache = self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (view.seq(), view.version());
-        let frames = cache.get(key, || {
-            json::snapshot(view.seq(), view.channels(), |at| self.hub.clock().wall_of(at))
-        });
-        self.first.extend(frames.iter().cloned());
-        self.seq = view.seq();
-    }
-
-    fn describe_changes(&mut self, view: &View<'_>) {
-        let mut cache = self.shared.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (self.version, view.version());
-        let frames = cache.get(key, || json::channels_since(view.channels(), self.version));
-        self.first.extend(frames.iter().cloned());
-        self.version = view.version();
-    }
-
-    fn offer_batches(&self, view: &mut View<'_>, frames: &mut Frames) {
-        let clock = self.hub.clock();
-        for seq in self.seq + 1..=view.seq() {
-            if frames.is_full() {
-                break;
-            }
-            let frame = view.encoded(seq, |channels, batch| {
-                text_frame(&json::data(seq, clock.wall_of(batch.start()), batch, channels))
-            });
-            let Some(frame) = frame else {
-                // Overtaken while an earlier snapshot is still under way: its
-                // gap comes when that is out.
-                return frames.expect_more();
-            };
-            frames.push(frame);
+        self.wall = view.wall();
+        match wish {
+            Some(wish) if !wish.selection.filters().is_empty() => self.subscribe(view, wish),
+            _ => self.restart(view),
         }
     }
+
+    /// From here on the client gets what it asked for.
+    fn subscribe(&mut self, view: &View<'_>, wish: Wish) {
+        let Wish { selection, pace, since, id } = wish;
+        self.pacer = pace.map(|pace| Pacer::new(pace, self.shared.start));
+        let since = since.filter(|since| self.can_resume(view, since));
+        let hz = pace.map(|pace| (pace.hz() * 1000.0).round() / 1000.0);
+        let text = json::subscribed(selection.filters(), hz, since.is_some(), id.as_ref());
+        self.first.push_back(text_frame(&text));
+        if !Arc::ptr_eq(&self.selection, &selection) {
+            self.selection = selection;
+            self.version = 0;
+        }
+        self.announce(view);
+        match since {
+            Some(since) => self.seq = since.seq,
+            None => self.restart(view),
+        }
+    }
+
+    /// Whether everything after this place can be had. A paced client gets
+    /// newest values, and these are always there.
+    fn can_resume(&self, view: &View<'_>, since: &Since) -> bool {
+        let held = self.pacer.is_some() || since.seq + 1 >= view.oldest();
+        since.epoch == self.shared.hub.epoch() && since.seq <= view.seq() && held
+    }
+
+    /// Says that the clock was set and which descriptions are new, if so.
+    fn announce(&mut self, view: &View<'_>) {
+        let wall = view.wall();
+        if self.wall.version < wall.version {
+            let step = wall.offset - self.wall.offset;
+            let time = wall.offset + self.shared.hub.clock().boot().since_boot().as_secs_f64();
+            self.first.push_back(text_frame(&json::clock(step, time, wall.synced)));
+        }
+        self.wall = wall;
+        if self.version == view.version() {
+            return;
+        }
+        let (from, to) = (self.version, view.version());
+        let key = Key::Channels { selection: self.selection.id(), from, to };
+        let (_, frames) = self.recent(key, || {
+            let mask = self.selection.mask(view.channels());
+            let changed = selected(view, &mask).filter(|state| state.version > from);
+            (view.seq(), text_frames(&json::channels(changed)))
+        });
+        self.first.extend(frames.iter().cloned());
+        self.version = to;
+    }
+
+    /// The latest values, and the cursor behind them.
+    fn restart(&mut self, view: &View<'_>) {
+        self.seq = view.seq();
+        if self.selection.filters().is_empty() {
+            return;
+        }
+        let (seq, version, wall) = (view.seq(), view.version(), view.wall().version);
+        let key = Key::Snapshot { selection: self.selection.id(), seq, version, wall };
+        let (_, frames) = self.recent(key, || {
+            let mask = self.selection.mask(view.channels());
+            let texts = json::newest(seq, true, selected(view, &mask), |at| view.wall_of(at));
+            (seq, text_frames(&texts))
+        });
+        self.first.extend(frames.iter().cloned());
+    }
+
+    /// The newest value of what changed since the last tick. Whoever comes
+    /// first at a tick decides what belongs to it, so that all stay in step.
+    fn conflate(&mut self, view: &View<'_>, now: Instant) {
+        let Some(pacer) = &mut self.pacer else { return };
+        pacer.rest();
+        let (period, tick, from) = (pacer.period(), pacer.tick(now), self.seq);
+        let key = Key::Tick { form: self.form_of(&self.selection), from, period, tick };
+        let (seq, frames) = self.recent(key, || (view.seq(), self.changed_since(view, from)));
+        self.first.extend(frames.iter().cloned());
+        self.seq = seq;
+        if let Some(pacer) = self.pacer.as_mut().filter(|_| self.seq < view.seq()) {
+            pacer.note(now);
+        }
+    }
+
+    fn changed_since(&self, view: &View<'_>, from: u64) -> Vec<Bytes> {
+        let mask = self.selection.mask(view.channels());
+        let changed =
+            selected(view, &mask).filter(|state| state.seq > from && !state.value.is_null());
+        let Some(newest) = changed.clone().map(|state| state.at).max() else { return Vec::new() };
+        let (seq, wall_of) = (view.seq(), |at| view.wall_of(at));
+        if self.encoding == Encoding::Binary {
+            let mut batch = Batch::at(newest);
+            changed.clone().for_each(|state| batch.set(state.id, state.value.clone()));
+            let columns = binary::data(seq, wall_of(newest), &batch, view.channels(), |_| true);
+            if let Some(bytes) = columns {
+                return vec![message_frame(&Message::from(bytes))];
+            }
+        }
+        text_frames(&json::newest(seq, false, changed, wall_of))
+    }
+
+    /// What was made for `key`, or is made now, and up to which batch it goes.
+    fn recent(&self, key: Key, make: impl FnOnce() -> (u64, Vec<Bytes>)) -> (u64, Arc<[Bytes]>) {
+        let mut recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = recent.get(key, make);
+        (made.seq, made.frames.clone())
+    }
+
+    fn offer_batches(&mut self, view: &mut View<'_>, frames: &mut Frames) {
+        if self.selection.filters().is_empty() {
+            self.seq = view.seq();
+            return;
+        }
+        let end = view.seq().min(self.seq + LOOKS);
+        for seq in self.seq + 1..=end {
+            if frames.is_full() {
+                return;
+            }
+            match self.form(view, seq) {
+                Some(Some(frame)) => frames.push_at(frame, seq),
+                Some(None) if frames.is_empty() => self.seq = seq,
+                Some(None) => {}
+                // Overtaken while an earlier snapshot is still under way: its
+                // gap comes when that is out.
+                None => return frames.expect_more(),
+            }
+        }
+        if end < view.seq() {
+            frames.expect_more();
+        }
+    }
+
+    /// Batch `seq` as this client gets it; `Some(None)` when it holds nothing
+    /// for the client, `None` when it is no longer there.
+    fn form(&self, view: &mut View<'_>, seq: u64) -> Option<Option<Bytes>> {
+        let name = self.form_of(&self.selection);
+        if let Some(form) = view.form(seq, name) {
+            return Some(form);
+        }
+        let mask = self.selection.mask(view.channels());
+        let form = match mask.share_of(view.batch(seq)?) {
+            Share::Nothing => None,
+            Share::Part => Some(self.encode(view, seq, &mask)?),
+            Share::Whole => {
+                let name = self.form_of(&self.shared.everything);
+                let kept = view.form(seq, name).flatten();
+                let frame = kept.map_or_else(|| self.encode(view, seq, Mask::EVERYTHING), Some)?;
+                view.keep(seq, name, Some(frame.clone()));
+                Some(frame)
+            }
+        };
+        view.keep(seq, name, form.clone());
+        Some(form)
+    }
+
+    fn encode(&self, view: &View<'_>, seq: u64, mask: &Mask) -> Option<Bytes> {
+        let (batch, channels) = (view.batch(seq)?, view.channels());
+        let start = view.wall_of(batch.start());
+        if self.encoding == Encoding::Binary {
+            if let Some(bytes) = binary::data(seq, start, batch, channels, |id| mask.has(id)) {
+                return Some(message_frame(&Message::from(bytes)));
+            }
+        }
+        Some(text_frame(&json::data(seq, start, batch, channels, |id| mask.has(id))))
+    }
+
+    /// The name, beside a batch, of its form for a selection.
+    fn form_of(&self, selection: &Selection) -> u64 {
+        selection.id() << 1 | u64::from(self.encoding == Encoding::Binary)
+    }
+}
+
+fn text_frames(texts: &[String]) -> Vec<Bytes> {
+    texts.iter().map(|text| text_frame(text)).collect()
+}
+
+/// The channels that a selection holds.
+fn selected<'a>(
+    view: &'a View<'_>,
+    mask: &'a Mask,
+) -> impl Iterator<Item = &'a ChannelState> + Clone {
+    view.channels().iter().filter(|state| mask.has(state.id))
 }
 
 impl Cursor for Viewer {
     fn fill(&mut self, now: Instant, frames: &mut Frames) {
-        self.look(frames);
-        self.heartbeat = frames.is_empty() && self.due().is_some_and(|due| due <= now);
+        self.look(now, frames);
+        let idle = frames.is_empty() && !frames.more_follows();
+        self.heartbeat = idle && self.sent_at + HEARTBEAT <= now;
         if self.heartbeat {
-            frames.push(text_frame(&json::heartbeat(self.seq, self.hub.clock().wall())));
+            let wall = self.shared.hub.clock().wall();
+            frames.push(text_frame(&json::heartbeat(self.seq, wall)));
         }
     }
 
-    fn consume(&mut self, count: usize, now: Instant) {
-        if count == 0 {
+    fn consume(&mut self, places: &[u64], now: Instant) {
+        if places.is_empty() {
             return;
         }
         self.sent_at = now;
         if self.heartbeat {
             return;
         }
-        let first = count.min(self.first.len());
-        self.first.drain(..first);
-        self.seq += (count - first) as u64;
+        let of_first = places.len().min(self.first.len());
+        self.first.drain(..of_first);
+        if let Some(&seq) = places[of_first..].last() {
+            self.seq = seq;
+        }
     }
 
     fn due(&self) -> Option<Instant> {
-        Some(self.sent_at + HEARTBEAT)
+        let beat = self.sent_at + HEARTBEAT;
+        let tick = self.pacer.as_ref().and_then(Pacer::due);
+        Some(tick.map_or(beat, |tick| tick.min(beat)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::{Batch, Channel, HubSettings, Source};
-
-    fn hub(ring_bytes: usize) -> (Hub, Source) {
-        let hub = Hub::new(HubSettings { ring_bytes, ..HubSettings::default() });
-        let source = hub.source("test");
-        source.channel(Channel::gauge("count").expect("valid")).expect("declared");
-        (hub, source)
-    }
-
-    fn publish(hub: &Hub, source: &Source) -> u64 {
-        let id = hub.view().channels()[0].id;
-        let mut batch = Batch::at(hub.clock().boot());
-        batch.set(id, 1.0);
-        source.publish(batch)
-    }
-
-    fn fill(viewer: &mut Viewer, now: Instant) -> Vec<Bytes> {
-        let mut frames = Frames::default();
-        viewer.fill(now, &mut frames);
-        frames.as_slice().to_vec()
-    }
-
-    /// Takes everything that there is; the texts.
-    fn take_all(viewer: &mut Viewer, now: Instant) -> Vec<String> {
-        let mut texts = Vec::new();
-        loop {
-            let frames = fill(viewer, now);
-            if frames.is_empty() {
-                return texts;
-            }
-            viewer.consume(frames.len(), now);
-            texts.extend(frames.iter().map(|frame| String::from_utf8_lossy(frame).into_owned()));
-        }
-    }
-
-    #[test]
-    fn viewers_at_the_same_place_get_the_same_bytes() {
-        let (hub, source) = hub(1 << 20);
-        let shared = Arc::<Shared>::default();
-        let now = Instant::now();
-        let mut viewers = [(); 2].map(|()| Viewer::new(hub.clone(), shared.clone()));
-        publish(&hub, &source);
-        let snapshots: Vec<_> = viewers.iter_mut().map(|v| fill(v, now).pop()).collect();
-        assert_eq!(
-            snapshots[0].as_ref().map(|f| f.as_ptr()),
-            snapshots[1].as_ref().map(|f| f.as_ptr())
-        );
-        for viewer in &mut viewers {
-            take_all(viewer, now);
-        }
-        publish(&hub, &source);
-        let batches: Vec<_> = viewers.iter_mut().map(|v| fill(v, now)).collect();
-        assert_eq!((batches[0].len(), batches[1].len()), (1, 1));
-        assert_eq!(batches[0][0].as_ptr(), batches[1][0].as_ptr(), "encoded twice");
-    }
-
-    #[test]
-    fn what_was_not_taken_is_offered_again() {
-        let (hub, source) = hub(1 << 20);
-        let mut viewer = Viewer::new(hub.clone(), Arc::default());
-        let now = Instant::now();
-        let first = fill(&mut viewer, now);
-        assert_eq!(first.len(), 2, "hello and snapshot");
-        viewer.consume(1, now);
-        assert_eq!(fill(&mut viewer, now), first[1..]);
-        viewer.consume(1, now);
-        for _ in 0..5 {
-            publish(&hub, &source);
-        }
-        assert_eq!(fill(&mut viewer, now).len(), 5);
-        viewer.consume(2, now);
-        let rest = take_all(&mut viewer, now);
-        assert_eq!(rest.len(), 3);
-        assert!(rest[0].contains(r#""seq":3"#), "{rest:?}");
-    }
-
-    #[test]
-    fn an_overtaken_viewer_gets_one_gap_and_the_snapshot_that_it_names() {
-        let (hub, source) = hub(10_000);
-        let mut viewer = Viewer::new(hub.clone(), Arc::default());
-        let now = Instant::now();
-        take_all(&mut viewer, now);
-        let mut last = 0;
-        for _ in 0..1000 {
-            last = publish(&hub, &source);
-        }
-        let texts = take_all(&mut viewer, now);
-        assert_eq!(texts.len(), 2, "{texts:?}");
-        assert!(texts[0].contains(&format!(r#"{{"type":"gap","from":1,"to":{last}}}"#)));
-        assert!(texts[1].contains(&format!(r#""seq":{last},"#)) && texts[1].contains("snapshot"));
-        assert_eq!(viewer.shared.gaps.get(), 1);
-    }
-
-    #[test]
-    fn one_that_is_overtaken_while_its_snapshot_is_under_way_gets_the_gap_afterwards() {
-        let (hub, source) = hub(10_000);
-        let mut viewer = Viewer::new(hub.clone(), Arc::default());
-        let now = Instant::now();
-        fill(&mut viewer, now);
-        viewer.consume(1, now);
-        for _ in 0..1000 {
-            publish(&hub, &source);
-        }
-        let mut frames = Frames::default();
-        viewer.fill(now, &mut frames);
-        assert!(frames.len() == 1 && frames.more_follows(), "the snapshot alone, and more");
-        viewer.consume(1, now);
-        let texts = take_all(&mut viewer, now);
-        assert!(texts[0].contains(r#"{"type":"gap","from":1,"to":1000}"#), "{texts:?}");
-        assert_eq!(texts.len(), 2);
-    }
-
-    #[test]
-    fn a_heartbeat_comes_after_silence_only_and_names_the_cursor() {
-        let (hub, source) = hub(1 << 20);
-        let mut viewer = Viewer::new(hub.clone(), Arc::default());
-        let start = Instant::now();
-        take_all(&mut viewer, start);
-        let seq = publish(&hub, &source);
-        let later = start + Duration::from_secs(10);
-        assert_eq!(take_all(&mut viewer, later).len(), 1);
-        assert_eq!(take_all(&mut viewer, start + HEARTBEAT), [""; 0], "a batch came meanwhile");
-        assert_eq!(viewer.due(), Some(later + HEARTBEAT));
-        let beat = take_all(&mut viewer, later + HEARTBEAT);
-        assert_eq!(beat.len(), 1);
-        assert!(beat[0].contains(&format!(r#"{{"type":"heartbeat","seq":{seq},"#)), "{beat:?}");
-    }
-
-    #[test]
-    fn a_status_that_changes_is_described_before_the_next_batch() {
-        let (hub, source) = hub(1 << 20);
-        let mut viewer = Viewer::new(hub.clone(), Arc::default());
-        let now = Instant::now();
-        take_all(&mut viewer, now);
-        let id = hub.view().channels()[0].id;
-        source.fail(id, "broken");
-        publish(&hub, &source);
-        let texts = take_all(&mut viewer, now);
-        assert!(texts[0].contains(r#"{"type":"channels","#), "{texts:?}");
-        assert!(texts[1].contains(r#"{"type":"data","#), "{texts:?}");
-    }
-}
+mod tests;

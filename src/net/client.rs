@@ -182,6 +182,10 @@ impl Link for Client {
         Ok(())
     }
 
+    fn refresh(self: Arc<Self>) {
+        self.worker.attend(&self);
+    }
+
     fn ready_state(&self) -> ReadyState {
         match self.over.load(Relaxed) || self.gone.load(Relaxed) {
             true => ReadyState::Closed,

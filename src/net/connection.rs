@@ -86,6 +86,12 @@ impl Upgrade {
         self.cursor = Some(feed.cursor(self.id));
         self
     }
+
+    /// As [`feed`](Self::feed), with a cursor that was made for this client.
+    pub fn cursor(mut self, cursor: Box<dyn Cursor>) -> Self {
+        self.cursor = Some(cursor);
+        self
+    }
 }
 
 /// What all connections share.

@@ -15,8 +15,7 @@ use tungstenite::protocol::frame::{
 use crate::message::Message;
 
 /// A stream of frames that any number of clients read, each from its own
-/// place: telemetry is one, a program's [`Broadcast`](crate::websocket::Broadcast)
-/// another.
+/// place: a program's [`Broadcast`](crate::websocket::Broadcast) is one.
 pub trait Feed: Send + Sync {
     /// A place for a new client: first comes what a newcomer gets, then all
     /// that is new from here on. `connection` is its
@@ -46,10 +45,12 @@ pub trait Cursor: Send {
     /// can, [`Frames::overtaken`] ends the client.
     fn fill(&mut self, now: Instant, frames: &mut Frames);
 
-    /// The first `count` frames of the last `fill` are on their way.
-    fn consume(&mut self, count: usize, now: Instant);
+    /// The first frames of the last `fill` are on their way: as many as there
+    /// are `places`, which are what [`Frames::push_at`] said of each.
+    fn consume(&mut self, places: &[u64], now: Instant);
 
-    /// When to ask again even if no bell rings (a heartbeat, a paced rate).
+    /// When to ask again even if no bell rings (a heartbeat, a paced rate); it
+    /// is asked for after each fill, and kept to within some milliseconds.
     fn due(&self) -> Option<Instant> {
         None
     }
@@ -60,6 +61,8 @@ pub trait Cursor: Send {
 #[derive(Debug, Default)]
 pub struct Frames {
     list: Vec<Bytes>,
+    /// For each frame, what its cursor wants to know of it.
+    places: Vec<u64>,
     bytes: usize,
     more: bool,
     overtaken: bool,
@@ -72,8 +75,15 @@ impl Frames {
     /// Appends one whole frame, header included, as
     /// [`text_frame`] makes it.
     pub fn push(&mut self, frame: Bytes) {
+        self.push_at(frame, 0);
+    }
+
+    /// As [`push`](Self::push), with a number that [`Cursor::consume`] gets when
+    /// the frame is on its way: where the cursor stands then, say.
+    pub fn push_at(&mut self, frame: Bytes, place: u64) {
         self.bytes += frame.len();
         self.list.push(frame);
+        self.places.push(place);
     }
 
     /// Whether the next frame should wait for the next turn.
@@ -116,12 +126,18 @@ impl Frames {
         &self.list
     }
 
+    /// What [`push_at`](Self::push_at) said of each frame, 0 without it.
+    pub fn places(&self) -> &[u64] {
+        &self.places
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Bytes> {
         self.list.iter_mut()
     }
 
     pub(super) fn clear(&mut self) {
         self.list.clear();
+        self.places.clear();
         (self.bytes, self.more, self.overtaken) = (0, false, false);
     }
 }

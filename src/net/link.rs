@@ -29,6 +29,9 @@ pub(crate) trait Link: Send + Sync {
     fn ping(self: Arc<Self>) -> Result<()>;
     /// Begins the closing handshake, once; `None` sends no code.
     fn close(self: Arc<Self>, code: Option<CloseCode>, reason: &str) -> Result<()>;
+    /// Lets what feeds the connection look at it; a connection that the program
+    /// made itself has no feed.
+    fn refresh(self: Arc<Self>) {}
     fn ready_state(&self) -> ReadyState;
     fn buffered_amount(&self) -> usize;
     fn round_trip(&self) -> Option<Duration>;
@@ -143,6 +146,14 @@ impl Connection {
     /// `None` before the first Pong. The engine pings on its own, too.
     pub fn round_trip(&self) -> Option<Duration> {
         self.link.upgrade()?.round_trip()
+    }
+
+    /// Has this client's [`Cursor`](crate::net::Cursor) asked anew, as a bell
+    /// does for all: something that it looks at has changed.
+    pub fn refresh(&self) {
+        if let Some(link) = self.link.upgrade() {
+            link.refresh();
+        }
     }
 
     /// Begins the closing handshake (`WebSocket.close`); without a code the

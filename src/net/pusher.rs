@@ -53,6 +53,8 @@ const ENOUGH: usize = 128;
 const ROUNDS: usize = 64;
 /// Deadlines are looked at no more often than this.
 const SWEEP: Duration = Duration::from_millis(250);
+/// Cursors that are due are looked at no more often than that.
+const DUE: Duration = Duration::from_millis(2);
 
 type Joining = (Arc<Client>, Option<Box<dyn Cursor>>);
 
@@ -248,6 +250,8 @@ struct Worker {
     /// What this turn has sent; counted once, at its end.
     sent: Tally,
     sweep_at: Instant,
+    /// When the next cursor is due.
+    due_at: Option<Instant>,
     closing_all: bool,
     limits: Limits,
     stats: Arc<Stats>,
@@ -275,6 +279,7 @@ impl Worker {
             squeezed,
             sent: Tally::default(),
             sweep_at: Instant::now() + limits.ping_every,
+            due_at: None,
             closing_all: false,
             limits,
             stats,
@@ -286,7 +291,8 @@ impl Worker {
         while !self.shared.quit.load(Relaxed) {
             let now = Instant::now();
             let idle = self.members.len() == self.free.len();
-            let timeout = (!idle).then(|| self.sweep_at.saturating_duration_since(now));
+            let next = self.due_at.map_or(self.sweep_at, |due| due.min(self.sweep_at));
+            let timeout = (!idle).then(|| next.saturating_duration_since(now));
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
@@ -320,6 +326,9 @@ impl Worker {
         }
         if self.shared.stopping.load(Relaxed) && !self.closing_all {
             self.close_all(now);
+        }
+        if self.due_at.is_some_and(|due| due <= now) {
+            self.serve_due(now);
         }
         if now >= self.sweep_at {
             self.sweep(now);
@@ -373,8 +382,6 @@ impl Worker {
         } else {
             self.drain(index, now);
         }
-        let due = self.members[index].as_ref().and_then(|member| member.cursor.as_ref()?.due());
-        self.sweep_at = self.sweep_at.min(due.unwrap_or(ping_at));
     }
 
     /// The index behind a key, when that client is still there.
@@ -440,22 +447,25 @@ impl Worker {
                 member.client.end(CloseCode::TRY_AGAIN_LATER, "too slow; come back later");
                 return;
             }
-            if self.frames.is_empty() {
+            if self.frames.is_empty() && !self.frames.more_follows() {
                 if !std::mem::replace(&mut member.released, true) {
                     last = member.client.outlet.release(now);
                 }
                 break;
-            }
-            if let Some(agreement) = member.client.agreement {
-                self.squeezed.apply(&mut self.frames, agreement);
             }
             if round == ROUNDS {
                 self.shared.rung.store(true, Relaxed);
                 self.shared.wake();
                 break;
             }
+            if self.frames.is_empty() {
+                continue;
+            }
+            if let Some(agreement) = member.client.agreement {
+                self.squeezed.apply(&mut self.frames, agreement);
+            }
             let pushed = member.client.outlet.push(self.frames.as_slice(), now);
-            cursor.consume(pushed.taken, now);
+            cursor.consume(&self.frames.places()[..pushed.taken], now);
             self.sent.frames += pushed.taken as u64;
             self.sent.bytes += pushed.bytes as u64;
             self.sent.calls += 1;
@@ -464,10 +474,32 @@ impl Worker {
                 break;
             }
         }
-        if last == Sent::Blocked {
-            self.stats.blocked_sends.increment();
-            self.arm(index, now);
+        match (last, cursor.due()) {
+            (Sent::Blocked, _) => {
+                self.stats.blocked_sends.increment();
+                self.arm(index, now);
+            }
+            (Sent::All, Some(due)) => {
+                self.due_at = Some(self.due_at.map_or(due, |at| at.min(due)));
+            }
+            _ => {}
         }
+    }
+
+    /// Serves the clients whose cursors asked for this moment. One whose
+    /// socket is full is served when that has room.
+    fn serve_due(&mut self, now: Instant) {
+        self.due_at = None;
+        for index in 0..self.members.len() {
+            let due = self.members[index].as_ref().and_then(Member::due);
+            match due {
+                Some(due) if due <= now => self.serve(index, now),
+                Some(due) => self.due_at = Some(self.due_at.map_or(due, |at| at.min(due))),
+                None => {}
+            }
+        }
+        // A cursor that stays due must not keep the worker turning.
+        self.due_at = self.due_at.map(|at| at.max(now + DUE));
     }
 
     /// Asks for an event when the socket takes something again. Registering
@@ -514,7 +546,7 @@ impl Worker {
         }
     }
 
-    /// Pings, silence, stuck writes, cursors that are due; and when to look next.
+    /// Pings, silence, stuck writes; and when to look next.
     fn sweep(&mut self, now: Instant) {
         let mut next = now + self.limits.ping_every;
         for index in 0..self.members.len() {
@@ -523,18 +555,19 @@ impl Worker {
                 continue;
             }
             let due = member.check(now, &self.limits, &self.stats);
-            let cursor_due = member.cursor.as_ref().and_then(|cursor| cursor.due());
-            if cursor_due.is_some_and(|due| due <= now) {
-                self.serve(index, now);
-            }
-            let cursor = self.members[index].as_ref().and_then(|m| m.cursor.as_ref()?.due());
-            next = next.min(due).min(cursor.unwrap_or(due));
+            next = next.min(due);
         }
         self.sweep_at = next.max(now + SWEEP);
     }
 }
 
 impl Member {
+    /// When to serve it even if nothing new comes.
+    fn due(&self) -> Option<Instant> {
+        let waits = self.blocked || self.client.outlet.is_closing();
+        self.cursor.as_ref().filter(|_| !waits)?.due()
+    }
+
     /// Looks at one client's deadlines; returns the next.
     fn check(&mut self, now: Instant, limits: &Limits, stats: &Stats) -> Instant {
         let stuck_at = self.client.outlet.blocked_since().map(|since| since + limits.stuck);

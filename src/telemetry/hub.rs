@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, Hasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -67,6 +68,48 @@ struct State {
     channels: Vec<ChannelState>,
     by_name: HashMap<ChannelName, ChannelId>,
     ring: Ring,
+    wall: Wall,
+}
+
+/// The wall clock as readers are told it: boot time and this offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Wall {
+    /// Counts steps of the clock, and changes of `synced`.
+    pub version: u64,
+    /// Wall time minus boot time, in seconds.
+    pub offset: f64,
+    /// Whether the clock is known to be right.
+    pub synced: bool,
+    /// When `synced` was last looked at: it costs a system call.
+    looked: BootTime,
+}
+
+impl Wall {
+    /// A clock that drifts or is slewed is followed; more than that is a step,
+    /// in seconds.
+    const STEP: f64 = 0.5;
+
+    fn new(clock: &dyn Clock) -> Self {
+        let (boot, wall) = (clock.boot(), clock.wall());
+        let offset = wall - boot.since_boot().as_secs_f64();
+        Self { version: 0, offset, synced: clock.synced(), looked: boot }
+    }
+
+    /// Looks at the clock again; whether it was set.
+    fn look(&mut self, clock: &dyn Clock) -> bool {
+        let boot = clock.boot();
+        let offset = clock.wall() - boot.since_boot().as_secs_f64();
+        let stepped = (offset - self.offset).abs() > Self::STEP;
+        self.offset = offset;
+        let mut changed = stepped;
+        if stepped || boot.since(self.looked) >= Duration::from_secs(1) {
+            self.looked = boot;
+            changed |= self.synced != clock.synced();
+            self.synced = clock.synced();
+        }
+        self.version += u64::from(changed);
+        stepped
+    }
 }
 
 /// One channel: its description, how it is doing, and its latest value.
@@ -84,6 +127,8 @@ pub struct ChannelState {
     pub value: Value,
     /// When the value was read.
     pub at: BootTime,
+    /// The number of the batch that brought the value; 0 before the first.
+    pub seq: u64,
     /// The [version](View::version) of the description and the status.
     pub version: u64,
 }
@@ -102,6 +147,7 @@ impl Hub {
             channels: Vec::new(),
             by_name: HashMap::new(),
             ring: Ring::new(1, settings.ring_bytes),
+            wall: Wall::new(&*clock),
         };
         Self(Arc::new(Shared {
             device: settings.device,
@@ -148,10 +194,11 @@ impl Hub {
         View(self.lock())
     }
 
-    /// Marks channels that have had no reading for longer than they promised.
+    /// Marks channels that have had no reading for longer than they promised,
+    /// and looks whether the clock was set.
     pub fn expire(&self, now: BootTime) {
-        let mut changed = false;
         let mut state = self.lock();
+        let mut changed = self.look_at_clock(&mut state);
         let State { channels, version, .. } = &mut *state;
         for entry in channels {
             let late = entry.channel.stale_after.is_some_and(|limit| now.since(entry.at) > limit);
@@ -164,6 +211,16 @@ impl Hub {
         if changed {
             self.ring_bell();
         }
+    }
+
+    /// Whether it was set, so that readers have to be told.
+    fn look_at_clock(&self, state: &mut State) -> bool {
+        let before = state.wall.version;
+        if state.wall.look(&*self.0.clock) {
+            // They give instants by the old clock.
+            state.ring.forget_forms();
+        }
+        state.wall.version > before
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -230,6 +287,7 @@ impl Source {
             status: Status::Ok,
             value: Value::Null,
             at: self.hub.0.clock.boot(),
+            seq: 0,
             version: state.version,
         });
         id
@@ -257,6 +315,7 @@ impl Source {
     /// Never waits for a reader, and never for the network.
     pub fn publish(&self, mut batch: Batch) -> u64 {
         let mut state = self.hub.lock();
+        self.hub.look_at_clock(&mut state);
         let channels = &state.channels;
         batch.retain(|id| {
             channels.get(id.0 as usize).is_some_and(|entry| entry.source == self.name)
@@ -282,6 +341,7 @@ impl Source {
     fn note(&self, state: &mut State, batch: Batch) {
         let State { channels, version, seq, ring, .. } = state;
         let end = batch.end();
+        *seq += 1;
         for (id, values) in batch.columns() {
             let Some(entry) = channels.get_mut(id.0 as usize) else { continue };
             let Some(value) = values.iter().rev().find(|value| !value.is_null()) else { continue };
@@ -289,10 +349,10 @@ impl Source {
             if end >= entry.at || entry.value.is_null() {
                 entry.value = value.clone();
                 entry.at = end;
+                entry.seq = *seq;
             }
             entry.set_status(Status::Ok, version);
         }
-        *seq += 1;
         ring.push(batch);
     }
 
@@ -378,15 +438,32 @@ impl View<'_> {
         (self.0.ring.bytes(), self.0.ring.len())
     }
 
-    /// The encoded form of batch `seq`, from the ring's cache or made by
-    /// `encode`; `None` when the ring no longer has the batch.
-    pub fn encoded(
-        &mut self,
-        seq: u64,
-        encode: impl FnOnce(&[ChannelState], &Batch) -> Bytes,
-    ) -> Option<Bytes> {
-        let State { channels, ring, .. } = &mut *self.0;
-        ring.encoded(seq, |batch| encode(channels, batch))
+    /// Batch `seq`, while the ring has it.
+    pub fn batch(&self, seq: u64) -> Option<&Batch> {
+        self.0.ring.batch(seq)
+    }
+
+    /// What a reader [kept](Self::keep) of batch `seq` under this name; `None`
+    /// when it is not, or no longer, there.
+    pub fn form(&self, seq: u64, name: u64) -> Option<Option<Bytes>> {
+        self.0.ring.form(seq, name).cloned()
+    }
+
+    /// Keeps a form of batch `seq` beside it, within the ring's budget: an
+    /// encoding, or `None` where there is nothing to say. Whoever makes it
+    /// chooses the name, and uses it for nothing else.
+    pub fn keep(&mut self, seq: u64, name: u64, form: Option<Bytes>) {
+        self.0.ring.keep(seq, name, form);
+    }
+
+    /// The wall clock by which readers are told instants.
+    pub fn wall(&self) -> Wall {
+        self.0.wall
+    }
+
+    /// Boot time in wall time: seconds since 1970.
+    pub fn wall_of(&self, instant: BootTime) -> f64 {
+        self.0.wall.offset + instant.since_boot().as_secs_f64()
     }
 }
 
@@ -525,17 +602,15 @@ mod tests {
         assert!(parts >= 4, "{parts} parts");
         let mut next = 0;
         for seq in 1..=parts {
-            let check = |_: &[ChannelState], batch: &Batch| {
-                assert!(batch.size() <= MAX_BATCH);
-                let (_, values) = batch.columns().next().expect("a column");
-                for (offset, value) in batch.offsets().zip(values) {
-                    assert_eq!(batch.start() + offset, at(1) + Duration::from_millis(next));
-                    assert_eq!(*value, Value::from(next));
-                    next += 1;
-                }
-                Bytes::new()
-            };
-            hub.view().encoded(seq, check).expect("in the ring");
+            let view = hub.view();
+            let batch = view.batch(seq).expect("in the ring");
+            assert!(batch.size() <= MAX_BATCH);
+            let (_, values) = batch.columns().next().expect("a column");
+            for (offset, value) in batch.offsets().zip(values) {
+                assert_eq!(batch.start() + offset, at(1) + Duration::from_millis(next));
+                assert_eq!(*value, Value::from(next));
+                next += 1;
+            }
         }
         assert_eq!(next, 10_000);
         let view = hub.view();
@@ -566,9 +641,10 @@ mod tests {
         assert!(huge.size() > 1_000_000);
         let parts = source.publish(huge) - last;
         assert!(parts >= 16, "{parts} parts");
-        let sizes = (1..=last + parts)
-            .map(|seq| hub.view().encoded(seq, |_, batch| Bytes::from(vec![0; batch.size()])));
-        assert!(sizes.flatten().all(|bytes| bytes.len() <= MAX_BATCH));
+        let view = hub.view();
+        let sizes = (1..=last + parts).filter_map(|seq| view.batch(seq).map(Batch::size));
+        assert!(sizes.into_iter().all(|size| size <= MAX_BATCH));
+        drop(view);
         assert!(hub.view().channels().iter().all(|entry| !entry.value.is_null()));
     }
 }

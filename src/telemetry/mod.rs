@@ -21,7 +21,7 @@ pub use self::{
     batch::Batch,
     channel::{Channel, ChannelId, ChannelName, Kind, Levels, MAX_LEVELS, MAX_NAME, Status},
     filter::{Filter, Filters, MAX_FILTERS},
-    hub::{ChannelState, Hub, HubSettings, Source, View},
+    hub::{ChannelState, Hub, HubSettings, Source, View, Wall},
     time::{BootTime, Clock, SystemClock},
     value::{MAX_TEXT, Value},
 };

@@ -1,9 +1,10 @@
 //! The last batches, in a fixed budget of bytes.
 //!
 //! Everyone who is behind reads from here by sequence number, so that a slow
-//! client costs a number and not a queue. The encoded form of a batch is kept
-//! beside it within the same budget; when room is short, the oldest encodings
-//! go first (they can be made again), then the oldest batches.
+//! client costs a number and not a queue. The forms of a batch (what was
+//! encoded of it, for whom) are kept beside it within the same budget; when
+//! room is short, the oldest forms go first (they can be made again), then the
+//! oldest batches.
 
 use std::collections::VecDeque;
 
@@ -11,19 +12,42 @@ use bytes::Bytes;
 
 use super::Batch;
 
-/// Memory that an entry takes beside its batch and its encoding: itself and
-/// the headers of its four allocations.
+/// Memory that an entry takes beside its batch and its forms: itself and the
+/// headers of its four allocations.
 const OVERHEAD: usize = size_of::<Entry>() + 4 * 16;
+
+/// One form of a batch, under the name that its maker gave it: bytes, or the
+/// knowledge that there is nothing in it for whoever asked.
+type Form = (u64, Option<Bytes>);
 
 #[derive(Debug)]
 struct Entry {
     batch: Batch,
-    encoded: Option<Bytes>,
+    forms: Vec<Form>,
+    /// What the forms take. Bytes that two of them share count once.
+    forms_size: usize,
 }
 
 impl Entry {
     fn size(&self) -> usize {
-        OVERHEAD + self.batch.size()
+        OVERHEAD + self.batch.size() + self.forms_size
+    }
+
+    fn keep(&mut self, name: u64, frame: Option<Bytes>) {
+        let shared = |frame: &Bytes| {
+            let of_form = |form: &Form| form.1.as_ref().map(|other| other.as_ptr());
+            self.forms.iter().any(|form| of_form(form) == Some(frame.as_ptr()))
+        };
+        let bytes = frame.as_ref().filter(|frame| !shared(frame)).map_or(0, Bytes::len);
+        self.forms_size += size_of::<Form>() + bytes;
+        self.forms.reserve_exact(1);
+        self.forms.push((name, frame));
+    }
+
+    /// Drops the forms; what that frees.
+    fn forget(&mut self) -> usize {
+        self.forms = Vec::new();
+        std::mem::take(&mut self.forms_size)
     }
 }
 
@@ -33,8 +57,8 @@ pub(super) struct Ring {
     entries: VecDeque<Entry>,
     /// The sequence number of the first entry, or of the next one to come.
     first: u64,
-    /// No entry before this one has an encoding.
-    first_encoded: u64,
+    /// No entry before this one has a form.
+    first_formed: u64,
     bytes: usize,
     budget: usize,
 }
@@ -42,7 +66,7 @@ pub(super) struct Ring {
 impl Ring {
     /// A ring whose first batch will have the number `first`.
     pub(super) fn new(first: u64, budget: usize) -> Self {
-        Self { entries: VecDeque::new(), first, first_encoded: first, bytes: 0, budget }
+        Self { entries: VecDeque::new(), first, first_formed: first, bytes: 0, budget }
     }
 
     /// The oldest sequence number that is still here (the next one, if none is).
@@ -50,7 +74,7 @@ impl Ring {
         self.first
     }
 
-    /// The bytes that batches and encodings take.
+    /// The bytes that batches and forms take.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -62,48 +86,58 @@ impl Ring {
 
     /// Appends a batch, which gets the next number.
     pub(super) fn push(&mut self, batch: Batch) {
-        let entry = Entry { batch, encoded: None };
+        let entry = Entry { batch, forms: Vec::new(), forms_size: 0 };
         self.bytes += entry.size();
         self.entries.push_back(entry);
         self.shrink();
     }
 
-    /// The encoded form of batch `seq`, made by `encode` when it is not kept;
-    /// `None` when the batch is not here.
-    pub(super) fn encoded(
-        &mut self,
-        seq: u64,
-        encode: impl FnOnce(&Batch) -> Bytes,
-    ) -> Option<Bytes> {
+    fn index(&self, seq: u64) -> Option<usize> {
         let index = usize::try_from(seq.checked_sub(self.first)?).ok()?;
-        let entry = self.entries.get_mut(index)?;
-        if let Some(encoded) = &entry.encoded {
-            return Some(encoded.clone());
-        }
-        let encoded = encode(&entry.batch);
-        entry.encoded = Some(encoded.clone());
-        self.bytes += encoded.len();
-        self.first_encoded = self.first_encoded.min(seq);
+        (index < self.entries.len()).then_some(index)
+    }
+
+    /// Batch `seq`, if it is still here.
+    pub(super) fn batch(&self, seq: u64) -> Option<&Batch> {
+        Some(&self.entries[self.index(seq)?].batch)
+    }
+
+    /// The form of this name of batch `seq`, if it is kept.
+    pub(super) fn form(&self, seq: u64, name: u64) -> Option<&Option<Bytes>> {
+        let entry = &self.entries[self.index(seq)?];
+        entry.forms.iter().find(|form| form.0 == name).map(|form| &form.1)
+    }
+
+    /// Keeps a form of batch `seq`, while there is room.
+    pub(super) fn keep(&mut self, seq: u64, name: u64, frame: Option<Bytes>) {
+        let Some(index) = self.index(seq) else { return };
+        let entry = &mut self.entries[index];
+        let before = entry.forms_size;
+        entry.keep(name, frame);
+        self.bytes += entry.forms_size - before;
+        self.first_formed = self.first_formed.min(seq);
         self.shrink();
-        Some(encoded)
+    }
+
+    /// Drops every form: what they say no longer holds.
+    pub(super) fn forget_forms(&mut self) {
+        self.bytes -= self.entries.iter_mut().map(Entry::forget).sum::<usize>();
     }
 
     /// Keeps the budget. The newest batch stays whatever its size: it is at
     /// most one of the bounded batches over.
     fn shrink(&mut self) {
         let end = self.first + self.entries.len() as u64;
-        while self.bytes > self.budget && self.first_encoded < end {
-            let index = (self.first_encoded - self.first) as usize;
-            if let Some(encoded) = self.entries[index].encoded.take() {
-                self.bytes -= encoded.len();
-            }
-            self.first_encoded += 1;
+        while self.bytes > self.budget && self.first_formed < end {
+            let index = (self.first_formed - self.first) as usize;
+            self.bytes -= self.entries[index].forget();
+            self.first_formed += 1;
         }
         while self.bytes > self.budget && self.entries.len() > 1 {
             let Some(entry) = self.entries.pop_front() else { break };
-            self.bytes -= entry.size() + entry.encoded.map_or(0, |encoded| encoded.len());
+            self.bytes -= entry.size();
             self.first += 1;
-            self.first_encoded = self.first_encoded.max(self.first);
+            self.first_formed = self.first_formed.max(self.first);
         }
     }
 }
@@ -121,41 +155,57 @@ mod tests {
         batch
     }
 
-    fn text(batch: &Batch) -> Bytes {
-        Bytes::from(vec![b'x'; batch.len()])
+    fn form(length: usize) -> Option<Bytes> {
+        Some(Bytes::from(vec![b'x'; length]))
     }
 
     #[test]
-    fn a_batch_is_encoded_once() {
+    fn forms_are_kept_by_name() {
         let mut ring = Ring::new(7, 100_000);
         ring.push(batch(3));
-        assert_eq!(ring.encoded(7, text).expect("kept"), "xxx");
-        let again = ring.encoded(7, |_| panic!("encoded a second time"));
-        assert_eq!(again.expect("kept"), "xxx");
-        assert_eq!(ring.encoded(6, text), None);
-        assert_eq!(ring.encoded(8, text), None);
+        assert_eq!(ring.form(7, 1), None);
+        ring.keep(7, 1, form(3));
+        ring.keep(7, 2, None);
+        assert_eq!(ring.form(7, 1), Some(&form(3)));
+        assert_eq!(ring.form(7, 2), Some(&None), "known to hold nothing");
+        assert_eq!((ring.form(6, 1), ring.form(8, 1), ring.form(7, 3)), (None, None, None));
+        assert_eq!(ring.batch(7).map(Batch::len), Some(3));
+        assert!(ring.batch(6).is_none() && ring.batch(8).is_none());
+        // Nobody minds what comes too late.
+        ring.keep(6, 1, form(3));
+        ring.forget_forms();
+        assert_eq!(ring.form(7, 1), None);
+        assert_eq!(ring.bytes(), OVERHEAD + batch(3).size());
     }
 
     #[test]
-    fn the_budget_holds_and_encodings_go_before_batches() {
-        let one = Entry { batch: batch(10), encoded: None }.size();
-        let mut ring = Ring::new(0, one * 10 + 25);
+    fn bytes_that_two_forms_share_count_once() {
+        let mut ring = Ring::new(0, 100_000);
+        ring.push(batch(1));
+        let before = ring.bytes();
+        let frame = form(1000);
+        ring.keep(0, 1, frame.clone());
+        ring.keep(0, 2, frame);
+        assert_eq!(ring.bytes() - before, 1000 + 2 * size_of::<Form>());
+    }
+
+    #[test]
+    fn the_budget_holds_and_forms_go_before_batches() {
+        let one = OVERHEAD + batch(10).size();
+        let of_form = size_of::<Form>() + 10;
+        let budget = one * 10 + of_form * 2 + 5;
+        let mut ring = Ring::new(0, budget);
         for seq in 0..10 {
             ring.push(batch(10));
-            ring.encoded(seq, text);
+            ring.keep(seq, 0, form(10));
         }
-        // Ten batches fit, and two of their encodings.
+        // Ten batches fit, and two of their forms.
         assert_eq!((ring.first(), ring.len()), (0, 10));
-        assert_eq!(ring.encoded(9, |_| panic!("the newest was evicted")).expect("kept").len(), 10);
-        let mut again = 0;
-        ring.encoded(0, |batch| {
-            again += 1;
-            text(batch)
-        });
-        assert_eq!(again, 1, "the oldest encoding should have gone first");
+        let kept: Vec<_> = (0..10).filter(|&seq| ring.form(seq, 0).is_some()).collect();
+        assert_eq!(kept, [8, 9], "the oldest forms go first");
         for _ in 0..1000 {
             ring.push(batch(10));
-            assert!(ring.bytes() <= one * 10 + 25);
+            assert!(ring.bytes() <= budget);
         }
         assert_eq!((ring.first(), ring.len()), (1000, 10));
     }
@@ -166,6 +216,7 @@ mod tests {
         ring.push(batch(1));
         ring.push(batch(100));
         assert_eq!((ring.first(), ring.len()), (1, 1));
-        assert!(ring.encoded(1, text).is_some());
+        ring.keep(1, 0, form(1));
+        assert_eq!(ring.form(1, 0), None, "there is no room for a form");
     }
 }

@@ -166,7 +166,6 @@ impl Feed for Broadcast {
             memberships,
             next: self.lock().next,
             first: None,
-            numbers: Vec::new(),
         })
     }
 
@@ -238,8 +237,6 @@ struct Place {
     next: u64,
     /// What goes out before it; `None` until the first fill.
     first: Option<VecDeque<Bytes>>,
-    /// Of the last fill: for each frame from the ring, the number behind it.
-    numbers: Vec<u64>,
 }
 
 impl Place {
@@ -276,7 +273,6 @@ impl Cursor for Place {
             }
             frames.push(frame.clone());
         }
-        self.numbers.clear();
         let from = (self.next - ring.first()) as usize;
         for (index, (audience, frame)) in ring.entries.iter().enumerate().skip(from) {
             if frames.is_full() {
@@ -284,22 +280,21 @@ impl Cursor for Place {
             }
             let number = ring.first() + index as u64;
             if self.memberships.hear(*audience, number) {
-                frames.push(frame.clone());
-                self.numbers.push(number + 1);
+                frames.push_at(frame.clone(), number + 1);
             }
         }
         // Nothing of the rest is for this client.
-        if self.numbers.is_empty() && frames.is_empty() {
+        if frames.is_empty() {
             self.next = ring.next;
         }
     }
 
-    fn consume(&mut self, count: usize, _: Instant) {
+    fn consume(&mut self, places: &[u64], _: Instant) {
         let first = self.first.get_or_insert_default();
-        let of_first = count.min(first.len());
+        let of_first = places.len().min(first.len());
         first.drain(..of_first);
-        if let Some(last) = (count - of_first).checked_sub(1) {
-            self.next = self.numbers.get(last).copied().unwrap_or(self.next);
+        if let Some(&next) = places[of_first..].last() {
+            self.next = next;
         }
     }
 }
@@ -322,7 +317,7 @@ mod tests {
             place.fill(Instant::now(), &mut frames);
             assert_eq!(frames.len(), 2);
             encodings.extend(frames.as_slice().iter().map(|frame| (frame.as_ptr(), frame.len())));
-            place.consume(2, Instant::now());
+            place.consume(frames.places(), Instant::now());
         }
         assert_eq!(encodings.len(), 2, "all share the bytes of two frames");
         assert!(encodings.iter().any(|&(_, length)| length == 2 + 14));
@@ -343,7 +338,7 @@ mod tests {
             let mut frames = Frames::default();
             place.fill(Instant::now(), &mut frames);
             heard.push(frames.as_slice()[0].clone());
-            place.consume(1, Instant::now());
+            place.consume(&frames.places()[..1], Instant::now());
         }
         let texts: Vec<_> = heard.iter().map(|frame| &frame[2..]).collect();
         assert_eq!(texts, [&b"one"[..], b"two", b"three", b"four", b"five"]);

@@ -500,7 +500,7 @@ mod tests {
             }
             let start = 1_763_796_000.0 + seq as f64 * 0.02;
             binary += data(seq, start, &batch, &channels, |_| true).expect("numbers").len();
-            text += json::data(seq, start, &batch, &channels).len();
+            text += json::data(seq, start, &batch, &channels, |_| true).len();
         }
         println!("1 kHz x 3 axes, one second: {text} bytes as JSON, {binary} as binary");
         assert!(2 * binary <= text, "{binary} bytes against {text}");

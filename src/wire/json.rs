@@ -17,7 +17,13 @@ use serde::{
     ser::{SerializeMap, SerializeSeq},
 };
 
-use crate::telemetry::{Batch, BootTime, Channel, ChannelState, Status, Value};
+use super::subscribe::{self, Subscription};
+use crate::{
+    error::Error,
+    telemetry::{
+        Batch, BootTime, Channel, ChannelId, ChannelState, Filter, Filters, Status, Value,
+    },
+};
 
 /// A part of a list of channels or values is not made larger than this, so
 /// that a board with very many channels sends short frames.
@@ -157,7 +163,10 @@ impl Serialize for List<'_> {
 }
 
 /// `hello` with the first channels; the rest follow as `channels` messages.
-pub fn hello(hello: &Hello<'_>, channels: &[ChannelState]) -> Vec<String> {
+pub fn hello<'a>(
+    hello: &Hello<'_>,
+    channels: impl Iterator<Item = &'a ChannelState>,
+) -> Vec<String> {
     #[derive(Serialize)]
     struct Message<'a> {
         r#type: &'static str,
@@ -165,17 +174,16 @@ pub fn hello(hello: &Hello<'_>, channels: &[ChannelState]) -> Vec<String> {
         hello: &'a Hello<'a>,
         channels: List<'a>,
     }
-    let parts = Parts::of(channels.iter()).parts;
+    let parts = Parts::of(channels).parts;
     let first = parts.first().map_or(&[][..], |part| part);
     let message = Message { r#type: "hello", hello, channels: List(first) };
     let rest = parts.iter().skip(1).map(|part| channels_message(part));
     std::iter::once(text(to_vec(&message))).chain(rest).collect()
 }
 
-/// The `channels` messages for what changed after `version`.
-pub fn channels_since(channels: &[ChannelState], version: u64) -> Vec<String> {
-    let changed = channels.iter().filter(|channel| channel.version > version);
-    let parts = Parts::of(changed).parts;
+/// The `channels` messages for these channels; none for none.
+pub fn channels<'a>(channels: impl Iterator<Item = &'a ChannelState>) -> Vec<String> {
+    let parts = Parts::of(channels).parts;
     parts.iter().filter(|part| !part.is_empty()).map(|part| channels_message(part)).collect()
 }
 
@@ -200,13 +208,19 @@ pub fn channel_list(device: &str, epoch: &str, channels: &[ChannelState]) -> Str
     text(to_vec(&Message { device, epoch, channels: List(&all) }))
 }
 
-/// One batch. `start` is the wall time of its first row.
-pub fn data(seq: u64, start: f64, batch: &Batch, channels: &[ChannelState]) -> String {
-    struct Values<'a>(&'a Batch, &'a [ChannelState]);
-    impl Serialize for Values<'_> {
+/// The selected columns of one batch. `start` is the wall time of its first row.
+pub fn data(
+    seq: u64,
+    start: f64,
+    batch: &Batch,
+    channels: &[ChannelState],
+    select: impl Fn(ChannelId) -> bool,
+) -> String {
+    struct Values<'a, F>(&'a Batch, &'a [ChannelState], F);
+    impl<F: Fn(ChannelId) -> bool> Serialize for Values<'_, F> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let mut map = serializer.serialize_map(Some(self.0.len()))?;
-            for (id, values) in self.0.columns() {
+            let mut map = serializer.serialize_map(None)?;
+            for (id, values) in self.0.columns().filter(|column| (self.2)(column.0)) {
                 let Some(state) = self.1.get(id.get() as usize) else { continue };
                 let name = state.channel.name.as_str();
                 match values {
@@ -218,42 +232,48 @@ pub fn data(seq: u64, start: f64, batch: &Batch, channels: &[ChannelState]) -> S
         }
     }
     #[derive(Serialize)]
-    struct Message<'a> {
+    struct Message<V> {
         r#type: &'static str,
         seq: u64,
         t: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
         dt: Option<Vec<Value>>,
-        values: Values<'a>,
+        values: V,
     }
     let dt = (batch.rows() > 1)
         .then(|| batch.offsets().map(|offset| Value::from(offset.as_secs_f64())).collect());
     let t = millis(start);
-    text(to_vec(&Message { r#type: "data", seq, t, dt, values: Values(batch, channels) }))
+    let values = Values(batch, channels, select);
+    text(to_vec(&Message { r#type: "data", seq, t, dt, values }))
 }
 
-/// The latest value of every channel that has one, as `data` messages with
-/// `snapshot` and the same `seq`; at least one, even when there is no value.
-pub fn snapshot(
+/// The newest values of channels, as `data` messages with the same `seq`; at
+/// least one, even when there is no value. Each but the last says that `more`
+/// follow. With `snapshot` they are the latest of all that a client selects,
+/// otherwise of those that changed.
+pub fn newest<'a>(
     seq: u64,
-    channels: &[ChannelState],
+    snapshot: bool,
+    channels: impl Iterator<Item = &'a ChannelState> + Clone,
     wall_of: impl Fn(BootTime) -> f64,
 ) -> Vec<String> {
-    let newest = channels.iter().filter(|state| !state.value.is_null()).map(|state| state.at).max();
+    let with_value = channels.filter(|state| !state.value.is_null());
+    let newest = with_value.clone().map(|state| state.at).max();
     let t = millis(wall_of(newest.unwrap_or_default()));
+    let flag = if snapshot { r#""snapshot":true,"# } else { "" };
     let begin = |part: &mut Vec<u8>| {
         // Writing to memory cannot fail, here and below.
-        let _ = write!(part, r#"{{"type":"data","seq":{seq},"t":{t},"snapshot":true,"values":{{"#);
+        let _ = write!(part, r#"{{"type":"data","seq":{seq},"t":{t},{flag}"values":{{"#);
         part.len()
     };
     let mut parts = Vec::new();
     let mut part = Vec::new();
     let mut empty = begin(&mut part);
-    for state in channels.iter().filter(|state| !state.value.is_null()) {
+    for state in with_value {
         let entry =
             (to_vec(state.channel.name.as_str()), to_vec(&Shown(&state.value, &state.channel)));
         if part.len() > empty && part.len() + entry.0.len() + entry.1.len() > PART_BYTES {
-            part.extend_from_slice(b"}}");
+            part.extend_from_slice(br#"},"more":true}"#);
             parts.push(text(std::mem::take(&mut part)));
             empty = begin(&mut part);
         }
@@ -298,6 +318,34 @@ pub fn gap(from: u64, to: u64) -> String {
     format!(r#"{{"type":"gap","from":{from},"to":{to}}}"#)
 }
 
+/// What a client gets from here on.
+pub fn subscribed(
+    filters: &Filters,
+    max_hz: Option<f64>,
+    recovered: bool,
+    id: Option<&serde_json::Value>,
+) -> String {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        r#type: &'static str,
+        channels: Vec<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_hz: Option<Value>,
+        recovered: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a serde_json::Value>,
+    }
+    let channels = filters.iter().map(Filter::as_str).collect();
+    let max_hz = max_hz.map(Value::from);
+    text(to_vec(&Message { r#type: "subscribed", channels, max_hz, recovered, id }))
+}
+
+/// The wall clock was set by `step` seconds and says `time` now.
+pub fn clock(step: f64, time: f64, synced: bool) -> String {
+    let (step, time) = (millis(step), millis(time));
+    format!(r#"{{"type":"clock","step":{step},"time":{time},"synced":{synced}}}"#)
+}
+
 /// Nothing else was sent for a while; `seq` is this client's cursor.
 pub fn heartbeat(seq: u64, time: f64) -> String {
     format!(r#"{{"type":"heartbeat","seq":{seq},"time":{}}}"#, millis(time))
@@ -336,12 +384,19 @@ pub enum Ask {
         /// Comes back in the answer.
         id: Option<serde_json::Value>,
     },
+    /// `{"type":"subscribe",…}`.
+    Subscribe {
+        /// What it wants to see.
+        subscription: Subscription,
+        /// Comes back in the answer.
+        id: Option<serde_json::Value>,
+    },
     /// `{"type":"publish",…}`.
     Publish {
         /// Comes back in the answer.
         id: Option<serde_json::Value>,
     },
-    /// Something that this version does not know; the `error` to answer.
+    /// Something that cannot be served; the `error` to answer.
     Unknown(String),
 }
 
@@ -413,6 +468,16 @@ pub fn ask(text: &str) -> Ask {
     let id = message.id.0;
     match message.r#type.as_str() {
         "ping" => Ask::Ping { id },
+        "subscribe" => match subscribe::from_message(text) {
+            Ok(subscription) => Ask::Subscribe { subscription, id },
+            Err(why) => {
+                let code = match why {
+                    Error::Filter(_) => "bad_filter",
+                    _ => "bad_message",
+                };
+                Ask::Unknown(error(code, &why.to_string(), id.as_ref()))
+            }
+        },
         "publish" => Ask::Publish { id },
         other => {
             let other: String = other.chars().take(40).collect();
@@ -476,7 +541,8 @@ mod tests {
         let mut batch = Batch::at(at(101_118));
         batch.set(a, 48.31);
         batch.set(b, "a \"b\"\n");
-        let json = data(1042, Fixed.wall_of(batch.start()), &batch, hub.view().channels());
+        let json =
+            data(1042, Fixed.wall_of(batch.start()), &batch, hub.view().channels(), |_| true);
         assert_eq!(
             json,
             r#"{"type":"data","seq":1042,"t":1763796001.118,"values":{"cpu/usage":48.31,"door":"a \"b\"\n"}}"#
@@ -491,7 +557,7 @@ mod tests {
         let steps = [1, 2].map(Duration::from_millis).to_vec();
         let mut batch = Batch::rows_at(at(100_000), steps);
         batch.column(ax, [0.01, f64::NAN, 2.0].map(Value::from));
-        let json = data(7, Fixed.wall_of(batch.start()), &batch, hub.view().channels());
+        let json = data(7, Fixed.wall_of(batch.start()), &batch, hub.view().channels(), |_| true);
         assert_eq!(
             json,
             r#"{"type":"data","seq":7,"t":1763796000.0,"dt":[0,0.001,0.002],"values":{"imu/ax":[0.01,null,2]}}"#
@@ -508,7 +574,7 @@ mod tests {
         let mut batch = Batch::rows_at(at(100_000), vec![Duration::from_millis(1)]);
         batch.column(a, [f64::from(0.1_f32), 9.81].map(Value::from));
         batch.column(b, [16_777_216.0, 1e300].map(Value::from));
-        let json = data(1, Fixed.wall_of(batch.start()), &batch, hub.view().channels());
+        let json = data(1, Fixed.wall_of(batch.start()), &batch, hub.view().channels(), |_| true);
         assert!(json.ends_with(r#""values":{"a":[0.1,9.81],"b":[16777216,1e+300]}}"#), "{json}");
         let mut batch = Batch::at(at(100_002));
         batch.set(a, f64::from(0.1_f32));
@@ -516,7 +582,7 @@ mod tests {
         let view = hub.view();
         let last = latest(seq, view.channels(), |at| Fixed.wall_of(at));
         assert!(last.ends_with(r#""values":{"a":0.1}}"#), "{last}");
-        assert_eq!(snapshot(seq, view.channels(), |at| Fixed.wall_of(at)), [last]);
+        assert_eq!(newest(seq, true, view.channels().iter(), |at| Fixed.wall_of(at)), [last]);
     }
 
     #[test]
@@ -541,14 +607,14 @@ mod tests {
         };
         let view = hub.view();
         assert_eq!(
-            hello(&head, view.channels()),
+            hello(&head, view.channels().iter()),
             [
                 r#"{"type":"hello","version":1,"device":"pi","epoch":"9f","seq":1,"time":1763796000.12,"synced":true,"heartbeat":15,"may_publish":false,"channels":[{"id":0,"name":"cpu/usage","kind":"gauge","unit":"%","min":0,"max":100,"source":"test","status":"error","reason":"no such file"}]}"#
             ]
         );
         let expected =
             r#"{"type":"data","seq":1,"t":1763796000.5,"snapshot":true,"values":{"cpu/usage":12}}"#;
-        assert_eq!(snapshot(seq, view.channels(), |at| Fixed.wall_of(at)), [expected]);
+        assert_eq!(newest(seq, true, view.channels().iter(), |at| Fixed.wall_of(at)), [expected]);
         assert_eq!(latest(seq, view.channels(), |at| Fixed.wall_of(at)), expected);
     }
 
@@ -564,15 +630,17 @@ mod tests {
         }
         source.publish(batch);
         let view = hub.view();
-        let parts = channels_since(view.channels(), 0);
+        let parts = channels(view.channels().iter());
         assert!(parts.len() > 5 && parts.iter().all(|part| part.len() < PART_BYTES + 64));
         let count: usize = parts.iter().map(|part| part.matches("\"id\":").count()).sum();
         assert_eq!(count, 1000);
-        assert!(channels_since(view.channels(), view.version()).is_empty());
-        let parts = snapshot(1, view.channels(), |at| Fixed.wall_of(at));
+        assert!(channels(std::iter::empty()).is_empty());
+        let parts = newest(1, true, view.channels().iter(), |at| Fixed.wall_of(at));
         assert!(parts.iter().all(|part| part.len() < PART_BYTES + 64));
         let names: usize = parts.iter().map(|part| part.matches("group/").count()).sum();
         assert_eq!(names, 1000);
+        let more: Vec<_> = parts.iter().map(|part| part.ends_with(r#","more":true}"#)).collect();
+        assert!(!more[parts.len() - 1] && more[..parts.len() - 1].iter().all(|&more| more));
         for part in &parts {
             serde_json::from_str::<serde_json::Value>(part).expect("valid JSON");
         }

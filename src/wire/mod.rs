@@ -3,9 +3,10 @@
 //! [`json`] is what a browser gets over the WebSocket and from `/api`;
 //! [`binary`] is what carries many numbers in few bytes; [`prometheus`] is what
 //! a scraper gets from `/metrics`; [`query`] is what stands behind the `?` of a
-//! request.
+//! request, [`subscribe`] what a client asks to see.
 
 pub mod binary;
 pub mod json;
 pub mod prometheus;
 pub mod query;
+pub mod subscribe;

@@ -237,7 +237,7 @@ impl Cursor for Holding {
             let _ = released.recv();
         }
     }
-    fn consume(&mut self, _: usize, _: Instant) {}
+    fn consume(&mut self, _: &[u64], _: Instant) {}
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Cursor for Panics {
     fn fill(&mut self, _: Instant, _: &mut Frames) {
         panic!("planted");
     }
-    fn consume(&mut self, _: usize, _: Instant) {}
+    fn consume(&mut self, _: &[u64], _: Instant) {}
 }
 
 #[test]
@@ -101,7 +101,7 @@ struct Silent;
 
 impl Cursor for Silent {
     fn fill(&mut self, _: Instant, _: &mut Frames) {}
-    fn consume(&mut self, _: usize, _: Instant) {}
+    fn consume(&mut self, _: &[u64], _: Instant) {}
 }
 
 #[test]
@@ -120,7 +120,7 @@ impl Cursor for Endless {
     fn fill(&mut self, _: Instant, frames: &mut Frames) {
         frames.push(text_frame("more"));
     }
-    fn consume(&mut self, _: usize, _: Instant) {}
+    fn consume(&mut self, _: &[u64], _: Instant) {}
 }
 
 #[test]
