@@ -1,10 +1,7 @@
 //! What a client knows of a board from its messages (`docs/protocol.md`): the
 //! channels with their newest readings, and the place to resume at.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Instant,
-};
+use std::{cmp::Ordering, collections::HashMap, time::Instant};
 
 use serde_json::Value;
 
@@ -53,14 +50,21 @@ pub(super) struct Board {
     epoch: String,
     /// The last batch after which nothing is missing here.
     seq: Option<u64>,
-    channels: BTreeMap<u64, Row>,
+    channels: HashMap<u64, Row>,
     ids: HashMap<String, u64>,
 }
 
 impl Board {
-    /// The channels in the order in which the board declared them.
-    pub(super) fn rows(&self) -> impl Iterator<Item = &Row> {
-        self.channels.values()
+    /// The channels in the order of their names.
+    pub(super) fn rows(&self) -> Vec<&Row> {
+        let mut rows: Vec<_> = self.channels.values().collect();
+        rows.sort_by(|a, b| natural(&a.name, &b.name));
+        rows
+    }
+
+    /// Whether there is no channel.
+    pub(super) fn is_empty(&self) -> bool {
+        self.channels.is_empty()
     }
 
     /// Where to go on after a cut, as the query's `since` names it.
@@ -163,6 +167,34 @@ impl Board {
     }
 }
 
+/// The digits at the start, without leading zeros, and what follows: the longer
+/// of two such numbers is the greater.
+fn number(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let start = text[..end].iter().take_while(|&&byte| byte == b'0').count();
+    (&text[start..end], &text[end..])
+}
+
+/// The order of people: level by level, `core2` before `core10`.
+fn natural(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    while let ([first, ..], [second, ..]) = (a, b) {
+        let order = if first.is_ascii_digit() && second.is_ascii_digit() {
+            let (one, other);
+            (one, a) = number(a);
+            (other, b) = number(b);
+            one.len().cmp(&other.len()).then(one.cmp(other))
+        } else {
+            (a, b) = (&a[1..], &b[1..]);
+            (*first != b'/', first).cmp(&(*second != b'/', second))
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,7 +223,7 @@ mod tests {
             r#"{"type":"channels","channels":[{"id":3,"name":"imu/ax","status":"error","reason":"no bus"}]}"#,
             r#"{"type":"of tomorrow","values":{"cpu/usage":99}}"#,
         ]);
-        let rows: Vec<_> = board.rows().collect();
+        let rows = board.rows();
         assert_eq!((rows[0].value.as_f64(), rows[0].places), (Some(2.5), 2));
         assert_eq!((rows[1].value.is_null(), rows[1].at), (true, None));
         assert_eq!(rows[1].reason.as_deref(), Some("no bus"));
@@ -201,6 +233,16 @@ mod tests {
         for bad in ["", "7", "{}", "<html>"] {
             assert!(board.hear(bad, Instant::now()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_people() {
+        let ordered = ["a", "a/b", "a-b", "core2", "core02/x", "core10", "core10/a", "cores", "z"];
+        for pair in ordered.windows(2) {
+            assert_eq!(natural(pair[0], pair[1]), Ordering::Less, "{pair:?}");
+            assert_eq!(natural(pair[1], pair[0]), Ordering::Greater, "{pair:?}");
+        }
+        assert_eq!(natural("core02", "core02"), Ordering::Equal);
     }
 
     #[test]
@@ -232,7 +274,7 @@ mod tests {
             r#"{"type":"data","seq":7,"t":1,"snapshot":true,"values":{"cpu/usage":1}}"#,
             r#"{"type":"hello","device":"pi","epoch":"a0","seq":1,"channels":[]}"#,
         ]);
-        assert_eq!((board.rows().count(), board.since()), (0, None));
+        assert_eq!((board.rows().len(), board.since()), (0, None));
         hear(&mut board, r#"{"type":"hello","device":"pi","epoch":"&x=","seq":1,"channels":[]}"#);
         hear(&mut board, r#"{"type":"heartbeat","seq":12,"time":1}"#);
         assert_eq!(board.since(), None, "that is no epoch");

@@ -170,7 +170,7 @@ pub fn once(asked: &Watch) -> Result<()> {
             _ => {}
         }
     }
-    if board.rows().next().is_none() {
+    if board.is_empty() {
         return Err(asked.nothing_selected());
     }
     let text = if asked.json { merged.finish() } else { table::plain(&board) };
