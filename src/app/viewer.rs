@@ -182,10 +182,10 @@ impl Viewer {
     fn prepare(&mut self, view: &View<'_>, now: Instant) {
         if !self.greeted {
             self.greeted = true;
-            return self.greet(view);
+            return self.greet(view, now);
         }
         if let Some(wish) = self.wishes.take() {
-            return self.subscribe(view, wish);
+            return self.subscribe(view, wish, now);
         }
         self.announce(view);
         if self.pacer.is_some() {
@@ -197,7 +197,7 @@ impl Viewer {
         }
     }
 
-    fn greet(&mut self, view: &View<'_>) {
+    fn greet(&mut self, view: &View<'_>, now: Instant) {
         let wish = self.wishes.take();
         if let Some(wish) = &wish {
             self.selection = wish.selection.clone();
@@ -218,13 +218,13 @@ impl Viewer {
         self.version = view.version();
         self.wall = view.wall();
         match wish {
-            Some(wish) if !wish.selection.filters().is_empty() => self.subscribe(view, wish),
+            Some(wish) if !wish.selection.filters().is_empty() => self.subscribe(view, wish, now),
             _ => self.restart(view),
         }
     }
 
     /// From here on the client gets what it asked for.
-    fn subscribe(&mut self, view: &View<'_>, wish: Wish) {
+    fn subscribe(&mut self, view: &View<'_>, wish: Wish, now: Instant) {
         let Wish { selection, pace, since, id } = wish;
         self.pacer = pace.map(|pace| Pacer::new(pace, self.shared.start));
         let since = since.filter(|since| self.can_resume(view, since));
@@ -239,6 +239,9 @@ impl Viewer {
         match since {
             Some(since) => self.seq = since.seq,
             None => self.restart(view),
+        }
+        if let Some(pacer) = self.pacer.as_mut().filter(|_| self.seq < view.seq()) {
+            pacer.note(now);
         }
     }
 

@@ -20,7 +20,9 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
 };
 use serde_json::Value;
-use tungstenite::{Message, WebSocket, client::IntoClientRequest, handshake::client::Response};
+use tungstenite::{
+    Message, WebSocket, client::IntoClientRequest, handshake::client::Response, protocol::Role,
+};
 
 /// The longest that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -166,6 +168,12 @@ impl Client {
         Ok(Self { socket, response })
     }
 
+    /// Goes on after a handshake that was made by hand.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        let socket = WebSocket::from_raw_socket(stream, Role::Client, None);
+        Self { socket, response: Response::new(None) }
+    }
+
     /// The next text message.
     pub(crate) fn text(&mut self) -> String {
         loop {
@@ -235,6 +243,11 @@ pub(crate) fn raw_websocket(address: SocketAddr, path: &str) -> TcpStream {
 /// The handshake on a connection, with nothing read behind its head.
 pub(crate) fn upgrade(mut stream: TcpStream, path: &str) -> TcpStream {
     send(&mut stream, handshake(path));
+    read_upgrade(stream)
+}
+
+/// The answer to a handshake, and not a byte more.
+pub(crate) fn read_upgrade(mut stream: TcpStream) -> TcpStream {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

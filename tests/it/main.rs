@@ -6,9 +6,12 @@
 mod binary;
 mod broadcast;
 mod channels;
+mod chaos;
 mod client;
+mod crowd;
 #[cfg(feature = "deflate")]
 mod deflate;
+mod delivery;
 mod fixture;
 mod http;
 mod misbehaviour;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{fixture::*, strain::*};
+use crate::{chaos, crowd, fixture::*, strain::*};
 
 /// As [`wait_for`], for what takes longer; looks a hundred times a second.
 fn wait_long<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -82,6 +82,35 @@ fn one_that_stands_still_for_too_long_is_ended_with_1013() {
 fn sigterm_with_500_clients() {
     let took = stop_amid(500, 50);
     println!("| clients | stuck | stop |\n|---|---|---|\n| 500 | 50 | {took:.2?} |");
+}
+
+#[test]
+#[ignore = "stress: 3 min"]
+fn a_link_that_is_cut_200_times() {
+    let told = chaos::cut(200, 20_261_122);
+    println!("| cuts | batches, each once | resumed | not resumed | gaps | told as missing |");
+    println!("|---|---|---|---|---|---|");
+    let chaos::Told { cuts, batches, resumed, restarted, gaps, missing } = told;
+    println!("| {cuts} | {batches} | {resumed} | {restarted} | {gaps} | {missing} |");
+    assert!(resumed > 50 && restarted > 5, "the link was too good, or too bad, to tell anything");
+}
+
+#[test]
+#[ignore = "stress: 2 min"]
+fn five_hundred_viewers_for_a_minute() {
+    println!(
+        "| viewers | stuck | messages | gaps | ended | median, µs | p99 | worst | memory, KiB | grew by |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for (seconds, with_sick) in [(30, false), (60, true)] {
+        let seen = crowd::watch(100, Duration::from_secs(seconds), with_sick);
+        let crowd::Seen { viewers, stuck, messages, gaps, ended, median, p99, worst, .. } = seen;
+        let (resident, growth) = (seen.resident / 1024, seen.growth / 1024);
+        println!(
+            "| {viewers} | {stuck} | {messages} | {gaps} | {ended} | {median} | {p99} | {worst} | {resident} | {growth:+} |"
+        );
+        assert!(growth < 4096, "it grew by {growth} KiB");
+    }
 }
 
 #[test]
