@@ -44,10 +44,17 @@ pub(super) fn line(json: &str) -> Cow<'_, str> {
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     lost: bool,
+    /// It was said that no channel matches.
+    told: bool,
 }
 
 impl View for Lines {
-    fn heard(&mut self, text: &str, heard: &Heard, _: &Board) -> io::Result<()> {
+    fn heard(&mut self, text: &str, heard: &Heard, board: &Board) -> io::Result<()> {
+        // Silence would look like a board that has nothing to say.
+        if *heard == (Heard::Snapshot { complete: true }) && board.is_empty() && !self.told {
+            eprintln!("boardcast: no channel matches, so far");
+            self.told = true;
+        }
         match heard {
             Heard::Other => Ok(()),
             Heard::Error(sentence) => {

@@ -108,6 +108,21 @@ fn a_reader_that_goes_while_nothing_comes_is_noticed() {
 }
 
 #[test]
+fn it_says_so_when_no_channel_matches_and_waits_for_one() {
+    let board = Board::start();
+    let mut watch = Piped::start(&["watch", &board.engine.address.to_string(), "late/+"]);
+    assert_eq!(watch.next()["values"], serde_json::json!({}));
+    let late = Channel::gauge("late/one").expect("valid");
+    let id = board.source().channel(late).expect("declared");
+    let mut batch = Batch::at(board.hub.clock().boot());
+    batch.set(id, 1.5);
+    board.source().publish(batch);
+    assert_eq!(watch.next()["values"], serde_json::json!({"late/one": 1.5}));
+    watch.child.kill().expect("killed");
+    assert_eq!(watch.wait().1, "boardcast: no channel matches, so far\n");
+}
+
+#[test]
 fn a_signal_ends_it_as_signals_do() {
     let board = Board::start();
     let mut watch = Piped::start(&["watch", &board.engine.address.to_string()]);
