@@ -5,7 +5,10 @@ use std::{cmp::Ordering, collections::HashMap, time::Instant};
 
 use serde_json::Value;
 
-use super::units::{MOST_PLACES, places_of};
+use super::{
+    printable,
+    units::{MOST_PLACES, places_of},
+};
 use crate::error::{Error, Result};
 
 /// More channels than any board has: what a server says must not fill the
@@ -37,7 +40,7 @@ pub(super) enum Heard {
     Snapshot { complete: bool },
     /// Batches that did not come, or a clock that was set.
     Note,
-    /// The server cannot do what was asked, and says why.
+    /// The server cannot do what was asked, and says why; printable.
     Error(String),
     /// Something else, or something that this version does not know.
     Other,
@@ -77,8 +80,9 @@ impl Board {
     /// # Errors
     /// [`Error::Malformed`] when it is no JSON object with a `type`.
     pub(super) fn hear(&mut self, text: &str, now: Instant) -> Result<Heard> {
-        let message: Value = serde_json::from_str(text)
-            .map_err(|why| Error::Malformed(format!("{why}; is that a boardcast?")))?;
+        let message: Value = serde_json::from_str(text).map_err(|why| {
+            Error::Malformed(format!("{}; is that a boardcast?", printable(&why.to_string())))
+        })?;
         let Some(kind) = message["type"].as_str() else {
             return Err(Error::Malformed("it has no type; is that a boardcast?".into()));
         };
@@ -98,7 +102,7 @@ impl Board {
             }
             // A gap is no place to resume at: its snapshot is still to come.
             "gap" | "clock" => Heard::Note,
-            "error" => Heard::Error(message["message"].as_str().unwrap_or("no reason").into()),
+            "error" => Heard::Error(printable(message["message"].as_str().unwrap_or("no reason"))),
             _ => Heard::Other,
         })
     }

@@ -58,7 +58,7 @@ impl View for Lines {
         match heard {
             Heard::Other => Ok(()),
             Heard::Error(sentence) => {
-                eprintln!("boardcast: {}", super::printable(sentence));
+                eprintln!("boardcast: {sentence}");
                 Ok(())
             }
             Heard::Data | Heard::Snapshot { .. } | Heard::Note => {

@@ -117,15 +117,19 @@ impl Watch {
 
     /// Why there is no connection, and what may mend it.
     fn unreachable(&self, error: Error) -> Error {
-        let mend = match &error {
-            Error::Io { .. } => match &self.word {
-                Some(word) => format!(
-                    "is boardcast running there? (a channel {word:?} of this machine: \
-                     boardcast watch localhost {word})"
-                ),
-                None => "is boardcast running there?".into(),
-            },
-            Error::Handshake { status: 404, .. } => "is that a boardcast?".into(),
+        // The system gives a number to every failure but that of a name.
+        let unknown = |source: &io::Error| {
+            let ours =
+                matches!(source.kind(), io::ErrorKind::TimedOut | io::ErrorKind::UnexpectedEof);
+            source.raw_os_error().is_none() && !ours
+        };
+        let mend = match (&error, &self.word) {
+            (Error::Io { source, .. }, Some(word)) if unknown(source) => format!(
+                "is that its name? For the channel {word:?} of this machine: \
+                 boardcast watch localhost {word}"
+            ),
+            (Error::Io { .. }, _) => "is boardcast running there?".into(),
+            (Error::Handshake { status: 404, .. }, _) => "is that a boardcast?".into(),
             _ => return error,
         };
         Error::Setting(format!("{error}; {mend}"))
@@ -154,10 +158,14 @@ pub fn once(asked: &Watch) -> Result<()> {
     let mut board = Board::default();
     let mut merged = Merged::default();
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let Some(message) = ws.recv_timeout(left)? else {
-            return Err(ended_early(ws.close_event()));
+        let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+            return Err(late());
         };
+        let message = ws.recv_timeout(left).map_err(|error| match error {
+            Error::Io { .. } => late(),
+            error => error,
+        })?;
+        let Some(message) = message else { return Err(ended_early(ws.close_event())) };
         let Some(text) = message.as_text() else { continue };
         match board.hear(text, Instant::now())? {
             Heard::Snapshot { complete } => {
@@ -180,6 +188,11 @@ pub fn once(asked: &Watch) -> Result<()> {
     }
 }
 
+fn late() -> Error {
+    let seconds = ONCE_TIME.as_secs();
+    Error::Setting(format!("no readings came within {seconds} s; is that a boardcast?"))
+}
+
 fn ended_early(event: Option<&CloseEvent>) -> Error {
     Error::Setting(format!("{} before its readings came; try again", ended(event)))
 }
@@ -188,7 +201,9 @@ fn ended_early(event: Option<&CloseEvent>) -> Error {
 fn ended(event: Option<&CloseEvent>) -> String {
     match event {
         Some(event) if event.reason.is_empty() => format!("the board ended it ({})", event.code),
-        Some(event) => format!("the board ended it ({}, {})", event.code, event.reason),
+        Some(event) => {
+            format!("the board ended it ({}, {})", event.code, printable(&event.reason))
+        }
         None => "the connection ended".into(),
     }
 }
