@@ -148,7 +148,9 @@ fn take_signals(shared: Arc<Mutex<Drawn>>) -> io::Result<()> {
     let mask: SigSet = SIGNALS.into_iter().collect();
     mask.thread_block()?;
     let taking = move || {
-        while let Ok(signal) = mask.wait() {
+        loop {
+            // It fails for a set that is no set, and when interrupted.
+            let Ok(signal) = mask.wait() else { continue };
             let drawn = patiently(&shared).map(|mut drawn| {
                 drawn.leave();
                 drawn
