@@ -1,12 +1,12 @@
 //! The command line, and nothing but the command line.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, error::ErrorKind};
 use log::LevelFilter;
 
 use crate::{
-    config::{Config, parse_interval, parse_listen, parse_origin},
+    config::{Config, parse_every, parse_interval, parse_listen, parse_origin},
     net::{Limits, Network},
     watch::Watch,
 };
@@ -89,6 +89,12 @@ struct Serve {
     /// Let pages of this origin read the board; may be given more than once.
     #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
     allow_origin: Vec<String>,
+    /// Keep history in this file over a restart.
+    #[arg(long, value_name = "PATH")]
+    history_file: Option<PathBuf>,
+    /// How often that file is written (1m to 24h); a short time wears out an SD card.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_every)]
+    history_every: Duration,
     /// Connections in all, of which an eighth is kept for plain HTTP [default: 128].
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
@@ -185,6 +191,8 @@ impl Serve {
             name: self.name,
             allow: self.allow,
             allow_origin: self.allow_origin,
+            history_file: self.history_file,
+            history_every: self.history_every,
             limits,
             ..Config::default()
         }
@@ -239,6 +247,7 @@ mod tests {
             "boardcast --nonsense",
             "boardcast dance",
             "boardcast --allow nowhere",
+            "boardcast --history-every 1s",
             "boardcast -q -v",
             "boardcast --workers x",
             "boardcast watch cpu//usage",

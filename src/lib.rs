@@ -49,7 +49,7 @@
 //! | [`pulse`] | whether the threads that matter still turn |
 //! | [`net`] | the engine: accept loop, connection threads, push workers |
 //! | [`websocket`] | the WebSocket API for programs, on the engine |
-//! | [`telemetry`] | channels, values, batches; the hub and its ring |
+//! | [`telemetry`] | channels, values, batches; the hub, its ring and its history |
 //! | [`wire`] | JSON and Prometheus, as functions of bytes |
 //! | [`sources`] | where readings come from; the sampler |
 //! | `web` | the page, embedded |

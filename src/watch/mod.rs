@@ -128,6 +128,7 @@ impl Watch {
                 "is that its name? For the channel {word:?} of this machine: \
                  boardcast watch localhost {word}"
             ),
+            (Error::Io { source, .. }, _) if unknown(source) => "is that its name?".into(),
             (Error::Io { .. }, _) => "is boardcast running there?".into(),
             (Error::Handshake { status: 404, .. }, _) => "is that a boardcast?".into(),
             _ => return error,
