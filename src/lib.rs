@@ -54,7 +54,7 @@
 //! | [`sources`] | where readings come from; the sampler |
 //! | `web` | the page, embedded |
 //! | [`App`] | joins hub, page and engine: routes and the stream |
-//! | [`config`], [`cli`], `service`, [`daemon`] | the program |
+//! | [`config`], [`watch`], [`cli`], `service`, [`daemon`] | the program: settings, the terminal client, the command line, the server as a service |
 //!
 //! The invariants are in ARCHITECTURE.md, beside the source.
 
@@ -71,6 +71,7 @@ mod service;
 pub mod sources;
 mod sys;
 pub mod telemetry;
+pub mod watch;
 mod web;
 pub mod websocket;
 pub mod wire;

@@ -25,4 +25,5 @@ mod stream;
 mod stress;
 #[cfg(all(feature = "tls", not(target_env = "musl")))]
 mod tls;
+mod watch;
 mod websocket;
