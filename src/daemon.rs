@@ -24,7 +24,7 @@ use crate::{
     error::{Error, Result},
     net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
     service,
-    sources::{Own, Sampler, vitals::Vitals},
+    sources::{Demo, Own, Sampler, vitals::Vitals},
     telemetry::{Archive, Hub, HubSettings, Keeper},
 };
 
@@ -73,6 +73,11 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     // No more signs of life are due once it stops.
     app.at_stop(move || drop(watchdog));
     app.keep(sampler);
+    if config.demo {
+        let demo = Demo::new(hub.clone())?.start();
+        let demo = demo.map_err(|error| Error::io("start the simulated sensors", error))?;
+        app.at_stop(move || drop(demo));
+    }
     if let Some(keeper) = &keeper {
         // Behind the last reading, and while the connections close.
         app.at_stop(keeper.stopper());

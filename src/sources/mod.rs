@@ -5,12 +5,14 @@
 //! answers with plain data ([`Readings`]); it knows neither the hub nor the
 //! clock. What it no longer mentions is gone.
 
+mod demo;
 mod own;
 mod readings;
 mod sampler;
 pub mod vitals;
 
 pub use self::{
+    demo::{Demo, RunningDemo},
     own::Own,
     readings::{Reading, Readings},
     sampler::{Running, Sampler},
