@@ -166,9 +166,21 @@ impl Viewer {
             }
             frames.push(frame.clone());
         }
-        if self.pacer.is_none() {
-            self.offer_batches(&mut view, frames);
+        if self.pacer.is_some() {
+            return;
         }
+        if self.is_told(&view) {
+            self.offer_batches(&mut view, frames);
+        } else {
+            // Described, or set, while the first frames waited for room: that
+            // has to be told before the batches that came with it.
+            frames.expect_more();
+        }
+    }
+
+    /// Whether it has all descriptions, and the clock, that readings go by.
+    fn is_told(&self, view: &View<'_>) -> bool {
+        self.version == view.version() && self.wall.version == view.wall().version
     }
 
     /// Between its ticks a paced client does not even look.

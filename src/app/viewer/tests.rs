@@ -480,3 +480,40 @@ fn a_step_of_the_clock_is_told_before_the_first_reading_by_the_new_one() {
     assert_eq!(json_of(&texts[1])["t"], 1.7e9, "no form of the time before");
     assert_eq!(take_all(&mut viewers[0], now), [""; 0], "told once");
 }
+
+#[test]
+fn a_channel_that_comes_while_the_first_frames_wait_is_described_before_its_value() {
+    let (hub, source) = hub(1 << 20);
+    let mut viewer = viewer(&Telemetry::new(hub.clone()));
+    let now = Instant::now();
+    // The socket took the hello; the snapshot waits for room.
+    take(&mut viewer, 1, now);
+    let id = source.channel(Channel::gauge("late").expect("valid")).expect("declared");
+    let mut batch = Batch::at(hub.clock().boot());
+    batch.set(id, 1.0);
+    source.publish(batch);
+    let texts = take_all(&mut viewer, now);
+    let place = |what: &str| texts.iter().position(|text| text.contains(what));
+    let (described, read) = (place(r#""name":"late""#), place(r#""values":{"late":1}"#));
+    assert!(described.is_some() && read.is_some(), "{texts:?}");
+    assert!(described < read, "{texts:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_while_the_first_frames_wait_is_told_before_the_first_reading_by_it() {
+    let clock = Arc::<Set>::default();
+    let hub = Hub::with_clock(HubSettings::default(), clock.clone());
+    let source = hub.source("test");
+    source.channel(Channel::gauge("count").expect("valid")).expect("declared");
+    let mut viewer = viewer(&Telemetry::new(hub.clone()));
+    let now = Instant::now();
+    publish(&hub, &source);
+    take(&mut viewer, 1, now);
+    *clock.0.lock().expect("no panic") = 1.7e9;
+    publish(&hub, &source);
+    let texts = take_all(&mut viewer, now);
+    let place = |what: &str| texts.iter().position(|text| text.contains(what));
+    let (told, by_the_new) = (place(r#""type":"clock""#), place(r#""seq":2,"t":1700000000"#));
+    assert!(told.is_some() && by_the_new.is_some(), "{texts:?}");
+    assert!(told < by_the_new, "{texts:?}");
+}
