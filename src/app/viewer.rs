@@ -260,8 +260,9 @@ impl Viewer {
     /// Whether everything after this place can be had. A paced client gets
     /// newest values, and these are always there.
     fn can_resume(&self, view: &View<'_>, since: &Since) -> bool {
-        let held = self.pacer.is_some() || since.seq + 1 >= view.oldest();
-        since.epoch == self.shared.hub.epoch() && since.seq <= view.seq() && held
+        // Bounded first: anyone may name the last number that there is.
+        let known = since.epoch == self.shared.hub.epoch() && since.seq <= view.seq();
+        known && (self.pacer.is_some() || since.seq + 1 >= view.oldest())
     }
 
     /// Says that the clock was set and which descriptions are new, if so.

@@ -517,3 +517,11 @@ fn a_clock_that_is_set_while_the_first_frames_wait_is_told_before_the_first_read
     assert!(told.is_some() && by_the_new.is_some(), "{texts:?}");
     assert!(told < by_the_new, "{texts:?}");
 }
+
+#[test]
+fn a_place_at_the_end_of_numbers_is_no_place() {
+    let board = Board::new(&["a"]);
+    let (mut viewer, _) = board.asking(Encoding::Json, &format!("since={}", board.since(u64::MAX)));
+    let texts = take_all(&mut viewer, Instant::now());
+    assert!(texts.iter().any(|text| text.contains(r#""recovered":false"#)), "{texts:?}");
+}
