@@ -310,7 +310,8 @@ impl Viewer {
         let Some(pacer) = &mut self.pacer else { return };
         pacer.rest();
         let (period, tick, from) = (pacer.period(), pacer.tick(now), self.seq);
-        let key = Key::Tick { form: self.form_of(&self.selection), from, period, tick };
+        let (form, wall) = (self.form_of(&self.selection), view.wall().version);
+        let key = Key::Tick { form, from, period, tick, wall };
         let (seq, frames) = self.recent(key, || (view.seq(), self.changed_since(view, from)));
         self.first.extend(frames.iter().cloned());
         self.seq = seq;

@@ -525,3 +525,30 @@ fn a_place_at_the_end_of_numbers_is_no_place() {
     let texts = take_all(&mut viewer, Instant::now());
     assert!(texts.iter().any(|text| text.contains(r#""recovered":false"#)), "{texts:?}");
 }
+
+#[test]
+fn what_a_tick_brings_is_by_the_clock_that_the_client_was_told() {
+    let clock = Arc::<Set>::default();
+    let hub = Hub::with_clock(HubSettings::default(), clock.clone());
+    let source = hub.source("test");
+    source.channel(Channel::gauge("count").expect("valid")).expect("declared");
+    let telemetry = Telemetry::new(hub.clone());
+    let paced = || {
+        let wishes = Arc::<Wishes>::default();
+        let asked = subscribe::from_query("max_hz=1").expect("valid").expect("asked");
+        wishes.leave(telemetry.wish(asked, None));
+        telemetry.viewer(Encoding::Json, wishes)
+    };
+    let mut viewers = [paced(), paced()];
+    let start = Instant::now();
+    viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, start)));
+    publish(&hub, &source);
+    viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, start)));
+    let tick = start + Duration::from_millis(1100);
+    assert_eq!(json_of(&take_all(&mut viewers[0], tick)[0])["t"], 0.0);
+    *clock.0.lock().expect("no panic") = 1.7e9;
+    hub.expire(hub.clock().boot());
+    let texts = take_all(&mut viewers[1], tick + Duration::from_millis(100));
+    assert!(texts[0].contains(r#""type":"clock""#), "{texts:?}");
+    assert_eq!(json_of(&texts[1])["t"], 1.7e9, "{texts:?}");
+}
