@@ -102,7 +102,14 @@ impl Telemetry {
     pub(super) fn wish(&self, asked: Subscription, id: Option<serde_json::Value>) -> Wish {
         let Subscription { filters, pace, since } = asked;
         let selection = self.0.selections.get(filters, &self.0.hub);
-        Wish { selection, pace, since, id }
+        Wish { selection, pace, since, id, quiet: false }
+    }
+
+    /// What the query of `/ws` asks. One for nothing only waits for a
+    /// `subscribe`, and has no answer.
+    pub(super) fn first_wish(&self, asked: Subscription) -> Wish {
+        let quiet = asked.filters.is_empty();
+        Wish { quiet, ..self.wish(asked, None) }
     }
 
     /// A place for a new client. Its first wish, if it has one, waits already.
@@ -230,14 +237,14 @@ impl Viewer {
         self.version = view.version();
         self.wall = view.wall();
         match wish {
-            Some(wish) if !wish.selection.filters().is_empty() => self.subscribe(view, wish, now),
+            Some(wish) if !wish.quiet => self.subscribe(view, wish, now),
             _ => self.restart(view),
         }
     }
 
     /// From here on the client gets what it asked for.
     fn subscribe(&mut self, view: &View<'_>, wish: Wish, now: Instant) {
-        let Wish { selection, pace, since, id } = wish;
+        let Wish { selection, pace, since, id, .. } = wish;
         self.pacer = pace.map(|pace| Pacer::new(pace, self.shared.start));
         let since = since.filter(|since| self.can_resume(view, since));
         let hz = pace.map(|pace| (pace.hz() * 1000.0).round() / 1000.0);

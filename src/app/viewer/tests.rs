@@ -187,7 +187,7 @@ impl Board {
     fn asking(&self, encoding: Encoding, query: &str) -> (Viewer, Arc<Wishes>) {
         let wishes = Arc::<Wishes>::default();
         if let Some(asked) = subscribe::from_query(query).expect("valid") {
-            wishes.leave(self.telemetry.wish(asked, None));
+            wishes.leave(self.telemetry.first_wish(asked));
         }
         (self.telemetry.viewer(encoding, wishes.clone()), wishes)
     }
@@ -551,4 +551,16 @@ fn what_a_tick_brings_is_by_the_clock_that_the_client_was_told() {
     let texts = take_all(&mut viewers[1], tick + Duration::from_millis(100));
     assert!(texts[0].contains(r#""type":"clock""#), "{texts:?}");
     assert_eq!(json_of(&texts[1])["t"], 1.7e9, "{texts:?}");
+}
+
+#[test]
+fn a_subscribe_for_nothing_that_comes_before_the_greeting_is_answered() {
+    let (hub, _source) = hub(1 << 20);
+    let telemetry = Telemetry::new(hub.clone());
+    let wishes = Arc::<Wishes>::default();
+    let mut viewer = telemetry.viewer(Encoding::Json, wishes.clone());
+    let asked = subscribe::from_message(r#"{"type":"subscribe","channels":[],"id":7}"#);
+    wishes.leave(telemetry.wish(asked.expect("valid"), Some(7.into())));
+    let texts = take_all(&mut viewer, Instant::now());
+    assert!(texts.iter().any(|text| text.contains(r#""type":"subscribed""#)), "{texts:?}");
 }
