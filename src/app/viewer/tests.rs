@@ -564,3 +564,43 @@ fn a_subscribe_for_nothing_that_comes_before_the_greeting_is_answered() {
     let texts = take_all(&mut viewer, Instant::now());
     assert!(texts.iter().any(|text| text.contains(r#""type":"subscribed""#)), "{texts:?}");
 }
+
+#[test]
+fn bytes_are_shared_when_the_ring_is_full() {
+    let mut bad = Vec::new();
+    for columns in [1_u32, 2, 5, 10, 20, 40, 60, 80, 100, 150, 200, 300] {
+        let (hub, source) = hub(1 << 20);
+        let telemetry = Telemetry::new(hub.clone());
+        let mut ids = Vec::new();
+        for number in 0..columns {
+            let channel = Channel::gauge(&format!("some/channel/{number}")).expect("valid");
+            ids.push(source.channel(channel).expect("declared"));
+        }
+        let publish = |base: f64| {
+            let mut batch = Batch::at(hub.clock().boot());
+            for &id in &ids {
+                batch.set(id, base + f64::from(id.get()) * 0.37);
+            }
+            source.publish(batch);
+        };
+        let now = Instant::now();
+        let mut viewers = [(); 2].map(|()| viewer(&telemetry));
+        viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, now)));
+        while hub.view().oldest() < 3 {
+            publish(1.0);
+        }
+        viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, now)));
+        let mut twice = 0;
+        for round in 0..100 {
+            publish(f64::from(round));
+            let frames = [0, 1].map(|which| fill(&mut viewers[which], now));
+            assert_eq!((frames[0].len(), frames[1].len()), (1, 1));
+            twice += u32::from(frames[0][0].as_ptr() != frames[1][0].as_ptr());
+            viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, now)));
+        }
+        if twice > 0 {
+            bad.push((columns, twice));
+        }
+    }
+    assert!(bad.is_empty(), "columns, and how many of 100 were encoded twice: {bad:?}");
+}
