@@ -144,6 +144,7 @@ export class Board extends EventTarget {
     this.selection = checked({ channels, maxHz });
     const id = ++this.lastId;
     if (this.status === 'live') this.sendSelection(id);
+    else this.place.reselect(null);
     return (await this.answerTo(id, before)) as Subscribed;
   }
 
@@ -223,8 +224,9 @@ export class Board extends EventTarget {
     this.names.clear();
     if (startedAnew) this.readings.forget();
     this.describe(hello.channels);
-    // Another was chosen while the connection was under way.
-    if (this.asked !== this.selection) this.sendSelection([...this.pending.keys()].pop() ?? ++this.lastId);
+    // Another was chosen while the connection was under way; and an address that asks for nothing has no answer.
+    const unanswered = this.selection.channels?.length === 0 && this.pending.size > 0;
+    if (this.asked !== this.selection || unanswered) this.sendSelection([...this.pending.keys()].pop() ?? ++this.lastId);
   }
 
   private describe(channels: readonly Channel[]): void {
