@@ -174,6 +174,7 @@ export class Board extends EventTarget {
   /** Ends it for good. */
   close(): void {
     this.unwatch();
+    this.readings.end();
     this.link.stop();
     this.refuse(() => true, 'closed', CLOSED);
   }
@@ -212,8 +213,10 @@ export class Board extends EventTarget {
     const loss = this.place.take(message);
     if (message.type === 'hello') this.greeted(message, loss?.epochChanged ?? false);
     if (message.type === 'channels') this.describe(message.channels);
+    // Whoever hears of one may close it.
     if (loss) this.dispatchEvent(eventOf('gap', loss));
-    if (message.type === 'hello') this.dispatchEvent(eventOf('open', { hello: message }));
+    if (message.type === 'hello' && this.status !== 'closed') this.dispatchEvent(eventOf('open', { hello: message }));
+    if (this.status === 'closed') return;
     this.dispatchEvent(eventOf('message', { message }));
     if (message.type === 'data') this.readings.take(message);
     else this.answered(message);

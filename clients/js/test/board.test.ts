@@ -341,3 +341,36 @@ test('a selection of nothing is answered over a cut, too', async () => {
   await settle();
   assert.notEqual(answer, null, 'the board says nothing of an empty query');
 });
+
+test('after close() nothing is heard', () => {
+  const { board, socket } = started();
+  const heard: string[] = [];
+  board.addEventListener('open', () => board.close());
+  board.addEventListener('message', ({ message }) => heard.push(message.type));
+  board.on('#', ({ name }) => heard.push(name));
+  greet(socket());
+  assert.deepEqual(heard, []);
+});
+
+test('a callback that closes is the last that hears', () => {
+  const { board, socket } = started();
+  const heard: string[] = [];
+  board.on('#', ({ name }) => {
+    heard.push(name);
+    board.close();
+  });
+  greet(socket());
+  socket().receive(snapshot(1, { 'cpu/temperature': 1, door: 'open' }));
+  assert.deepEqual(heard, ['cpu/temperature']);
+});
+
+test('an off() counts at once', () => {
+  const { board, socket } = started();
+  const heard: string[] = [];
+  let off = (): void => {};
+  board.on('door', () => off());
+  off = board.on('door', () => heard.push('second'));
+  greet(socket());
+  socket().receive(data(2, { door: 'open' }));
+  assert.deepEqual(heard, []);
+});
