@@ -115,7 +115,7 @@ impl App {
         let may_resume = first.as_ref().is_some_and(|asked| asked.filters.is_empty());
         let wishes = Arc::<Wishes>::default();
         if let Some(asked) = first {
-            wishes.leave(self.telemetry.wish(asked, None));
+            wishes.leave(self.telemetry.first_wish(asked));
         }
         let viewer = self.telemetry.viewer(*encoding, wishes.clone());
         let (hub, telemetry) = (self.hub.clone(), self.telemetry.clone());
