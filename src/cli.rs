@@ -55,6 +55,9 @@ struct Serve {
     /// Threads that push readings to the viewers [default: one a core, at most 4].
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// Read the board's files below this folder instead (for tests).
+    #[arg(long, value_name = "FOLDER", default_value = "/", hide = true)]
+    root: std::path::PathBuf,
     /// Print nothing but warnings and errors.
     #[arg(long, short, conflicts_with = "verbose")]
     quiet: bool,
@@ -134,7 +137,7 @@ impl Serve {
             allow: self.allow,
             allow_origin: self.allow_origin,
             limits,
-            ..Config::default()
+            root: self.root,
         }
     }
 }

@@ -24,7 +24,11 @@ use crate::{
     error::{Error, Result},
     net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
     service,
-    sources::{Own, Sampler, vitals::Vitals},
+    sources::{
+        Own, Sampler,
+        found::{Found, MAX_THREADS, WallClock},
+        vitals::Vitals,
+    },
     telemetry::{Hub, HubSettings},
 };
 
@@ -55,6 +59,10 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     app.watch(&engine);
 
     let mut sampler = Sampler::new(hub.clone(), config.interval);
+    // First, so that slow sensors have answered by the second look.
+    let found = Found::new(&config.root, &hub, config.interval);
+    sampler.add(found.map_err(|error| Error::io("look for sensors", error))?);
+    sampler.add(WallClock::new(hub.clone()));
     sampler.add(Vitals::new(&config.root));
     sampler.add(Own::new(&config.root, engine.stats().clone(), engine.occupancy()));
     sampler.tick(hub.clock().boot());
@@ -147,9 +155,10 @@ fn fit_to_process(limits: &mut Limits) {
 }
 
 /// Descriptors beside the connections': two a worker; standard streams,
-/// listeners, the accept loop's own, refused peers, a file that is being read.
+/// listeners, the accept loop's own, refused peers, a file that is being read;
+/// one that every sensor's thread reads.
 fn own_descriptors(limits: &Limits) -> libc::rlim_t {
-    2 * limits.workers as libc::rlim_t + 30
+    2 * limits.workers as libc::rlim_t + 30 + MAX_THREADS as libc::rlim_t
 }
 
 fn serve_fewer(limits: &mut Limits, affordable: usize, because: &str) {

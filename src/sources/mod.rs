@@ -5,7 +5,10 @@
 //! answers with plain data ([`Readings`]); it knows neither the hub nor the
 //! clock. What it no longer mentions is gone.
 
+pub mod found;
+mod isolated;
 mod own;
+mod publication;
 mod readings;
 mod sampler;
 pub mod vitals;

@@ -64,13 +64,13 @@ impl TextFile {
 
 /// The beginning of a text, for a reason. (A precision, `{:.60?}`, cuts
 /// `Display` but not `Debug`.)
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::sources) fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(60).collect::<String>())
 }
 
 /// The numbers of the entries `<prefix><number>` of a folder, sorted; at most
 /// `most` of them. A folder that cannot be listed is one without entries.
-pub(super) fn numbered(folder: &Path, prefix: &str, most: usize) -> Vec<u32> {
+pub(in crate::sources) fn numbered(folder: &Path, prefix: &str, most: usize) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let number = |entry: io::Result<fs::DirEntry>| {
         entry.ok()?.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()

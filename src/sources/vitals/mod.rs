@@ -24,12 +24,12 @@
 pub(crate) mod board;
 mod cpu;
 mod disk;
-mod file;
+pub(super) mod file;
 mod filesystems;
 mod frequency;
 mod load;
 mod memory;
-mod names;
+pub(super) mod names;
 mod network;
 mod power;
 mod pressure;
@@ -37,7 +37,7 @@ pub(crate) mod process;
 mod space;
 mod thermal;
 #[cfg(test)]
-mod trees;
+pub(super) mod trees;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
