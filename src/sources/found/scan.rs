@@ -28,7 +28,9 @@ use super::{
     hwmon::Hwmon,
     iio::Iio,
     light::Lights,
+    power::Power,
     supply::Supply,
+    thermal::{Zone, cpu_zone},
     w1::Bus,
     wifi::Wifi,
 };
@@ -42,6 +44,11 @@ use crate::{
 
 /// The most devices of each kind.
 const MAX_DEVICES: usize = 256;
+
+/// Chips that should not be asked each second, and how many it should be: a
+/// disk that is asked may never spin down (Documentation/hwmon/drivetemp.rst,
+/// "Limitations"), an SSD not sleep.
+const SLOW_CHIPS: [(&str, u64); 2] = [("drivetemp", 60), ("nvme", 10)];
 
 /// A device that was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +64,9 @@ pub(super) struct Spec {
 
 #[derive(Clone, Debug, PartialEq)]
 enum What {
+    /// Whether it is that of the processor.
+    Zone(Key, bool),
+    Power(PathBuf),
     Hwmon(Key),
     Iio(Key),
     Bus(PathBuf),
@@ -76,6 +86,8 @@ impl Spec {
     pub(super) fn device(&self) -> Box<dyn Device> {
         let level = || self.level.clone();
         match self.what.clone() {
+            What::Zone((folder, _), is_cpu) => Box::new(Zone::new(&folder, &self.level, is_cpu)),
+            What::Power(root) => Box::new(Power::new(&root)),
             What::Hwmon((folder, chip)) => Box::new(Hwmon::new(folder, level(), chip)),
             What::Iio((folder, device)) => Box::new(Iio::new(folder, level(), device)),
             What::Bus(folder) => Box::new(Bus::new(folder)),
@@ -94,6 +106,7 @@ impl Spec {
 pub(super) struct Scan {
     root: PathBuf,
     files: Files,
+    zones: Names<Key>,
     chips: Names<Key>,
     converters: Names<Key>,
     supplies: Names<Key>,
@@ -104,6 +117,7 @@ impl Scan {
         Self {
             root: root.to_owned(),
             files: Files::default(),
+            zones: Names::default(),
             chips: Names::default(),
             converters: Names::default(),
             supplies: Names::default(),
@@ -113,9 +127,22 @@ impl Scan {
     /// All devices that are there now.
     pub(super) fn look(&mut self, watch: &Watch) -> Vec<Spec> {
         let mut found = Vec::new();
-        let chips = self.chips(watch);
+        let zones = self.zones(watch);
+        let types: BTreeSet<_> = zones.iter().map(|(_, kind)| kind.replace('-', "_")).collect();
+        let cpu = cpu_zone(&zones.iter().map(|(_, kind)| kind.as_str()));
+        let cpu = cpu.map(|number| zones[number].clone());
+        named(&mut self.zones, zones, |level, key| {
+            let is_cpu = Some(&key) == cpu.as_ref();
+            found.push(spec("thermal", level, What::Zone(key, is_cpu)));
+        });
+        if Power::any(&self.root) {
+            found.push(spec("power", "power", What::Power(self.root.clone())));
+        }
+        let chips = self.chips(watch, &types);
         named(&mut self.chips, chips, |level, key| {
-            found.push(spec("hwmon", level, What::Hwmon(key)));
+            let every = SLOW_CHIPS.iter().find(|(chip, _)| *chip == key.1);
+            let every = every.map_or(0, |(_, seconds)| *seconds);
+            found.push(spec("hwmon", level, What::Hwmon(key)).every(every));
         });
         let converters = self.converters(watch);
         named(&mut self.converters, converters, |level, key| {
@@ -123,7 +150,8 @@ impl Scan {
         });
         let supplies = self.folders(watch, "sys/class/power_supply", "");
         named(&mut self.supplies, supplies, |level, key| {
-            found.push(spec("supply", level, What::Supply(key)));
+            // Asking a notebook's battery costs its controller some milliseconds.
+            found.push(spec("supply", level, What::Supply(key)).every(5));
         });
         for (folder, name) in self.folders(watch, "sys/bus/w1/devices", "w1_bus_master") {
             found.push(spec("w1", &name, What::Bus(folder)).every(5));
@@ -145,8 +173,7 @@ impl Scan {
     }
 
     /// The chips of hwmon that are told nowhere else.
-    fn chips(&mut self, watch: &Watch) -> Vec<Key> {
-        let zones = self.zones(watch);
+    fn chips(&mut self, watch: &Watch, zones: &BTreeSet<String>) -> Vec<Key> {
         let class = self.root.join("sys/class/hwmon");
         let mut chips = Vec::new();
         for number in numbered(&class, "hwmon", MAX_DEVICES) {
@@ -158,22 +185,25 @@ impl Scan {
                 name = self.files.line(watch, &folder.join("name"));
             }
             let Some(name) = name else { continue };
-            if !told_elsewhere(&class.join(format!("hwmon{number}")), &name, &zones) {
+            if !told_elsewhere(&class.join(format!("hwmon{number}")), &name, zones) {
                 chips.push(key(&folder, name));
             }
         }
-        chips
+        in_place(chips)
     }
 
-    /// What a zone's type is called as a chip of hwmon.
-    fn zones(&mut self, watch: &Watch) -> BTreeSet<String> {
+    /// The zones, in the order of their numbers.
+    fn zones(&mut self, watch: &Watch) -> Vec<Key> {
         let class = self.root.join("sys/class/thermal");
         let zones = numbered(&class, "thermal_zone", MAX_DEVICES).into_iter();
-        let types = zones.filter_map(|number| {
-            let file = class.join(format!("thermal_zone{number}/type"));
-            Some(self.files.line(watch, &file)?.replace('-', "_"))
-        });
-        types.collect()
+        let zone = |number| {
+            let folder = class.join(format!("thermal_zone{number}"));
+            let kind = self.files.line(watch, &folder.join("type"));
+            // Half of a zone that comes or goes is none.
+            let there = folder.join("temp").exists();
+            there.then(|| key(&folder, kind.unwrap_or(format!("zone{number}"))))
+        };
+        zones.filter_map(zone).collect()
     }
 
     fn converters(&mut self, watch: &Watch) -> Vec<Key> {
@@ -185,7 +215,7 @@ impl Scan {
             let name = line("label").or_else(|| line("name"));
             converters.push(key(&folder, name.unwrap_or(format!("device{number}"))));
         }
-        converters
+        in_place(converters)
     }
 
     /// The folders of a class whose names begin with `prefix`.
@@ -196,7 +226,7 @@ impl Scan {
             // `w1_bus_master1`, but all supplies.
             digits.is_some_and(|rest| prefix.is_empty() || rest.parse::<u32>().is_ok())
         });
-        names.take(MAX_DEVICES).map(|name| key(&class.join(&name), name)).collect()
+        in_place(names.take(MAX_DEVICES).map(|name| key(&class.join(&name), name)).collect())
     }
 }
 
@@ -215,10 +245,16 @@ fn key(folder: &Path, name: String) -> Key {
     (fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned()), name)
 }
 
-/// Gives each device its level: by its name, in the order of their places, so
-/// that two of a kind have the same ones after the next start.
-fn named(names: &mut Names<Key>, mut keys: Vec<Key>, mut tell: impl FnMut(&str, Key)) {
+/// In the order of the places: numbers are given in the order in which drivers
+/// are loaded, which is not the same at each start.
+fn in_place(mut keys: Vec<Key>) -> Vec<Key> {
     keys.sort();
+    keys
+}
+
+/// Gives each device its level: by its name; of two equal ones the first keeps
+/// it plain.
+fn named(names: &mut Names<Key>, keys: Vec<Key>, mut tell: impl FnMut(&str, Key)) {
     // Names made of labels may be long: no longer than `Names` wants them.
     let short: Vec<String> = keys.iter().map(|(_, name)| name.chars().take(32).collect()).collect();
     names.update(keys.iter().zip(&short).map(|(key, name)| (key, name.as_str())));

@@ -34,13 +34,13 @@ impl Clock for Morning {
     }
 }
 
-struct World {
+pub(super) struct World {
     hub: Hub,
     found: Found,
 }
 
 impl World {
-    fn of(root: &Path) -> Self {
+    pub(super) fn of(root: &Path) -> Self {
         let hub = Hub::with_clock(HubSettings::default(), Arc::new(Morning));
         let found = Found::new(root, &hub, SECOND).expect("a thread");
         let mut world = Self { hub, found };
@@ -64,7 +64,7 @@ impl World {
 
     /// Lets everything be due until there is what the test wants.
     #[track_caller]
-    fn turn_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+    pub(super) fn turn_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !done(self) {
             assert!(
@@ -85,11 +85,17 @@ impl World {
         view.channels().iter().find(|state| state.channel.name.as_str() == name).cloned()
     }
 
-    fn status(&self, name: &str) -> Option<Status> {
+    /// The number of a channel that is well.
+    pub(super) fn number(&self, name: &str) -> Option<f64> {
+        let state = self.state(name).filter(|state| state.status == Status::Ok)?;
+        state.value.as_f64()
+    }
+
+    pub(super) fn status(&self, name: &str) -> Option<Status> {
         self.state(name).map(|state| state.status)
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let view = self.hub.view();
         let there = view.channels().iter().filter(|state| state.status != Status::Gone);
         let mut names: Vec<_> = there.map(|state| state.channel.name.to_string()).collect();
@@ -156,6 +162,7 @@ fn every_channel_has_a_label_and_belongs_to_its_kind() {
             assert!(state.channel.label.is_some(), "{board}: {state:?}");
             let kind = state.channel.name.as_str().split('/').next().expect("a level");
             let source = match kind {
+                "cpu" => "thermal",
                 "led" | "backlight" => "light",
                 "net" => "wifi",
                 "disk" => "disks",
@@ -241,6 +248,7 @@ fn what_another_subsystem_tells_is_not_told_twice() {
     symlink("../../power_supply", supply.join("subsystem")).expect("a link");
     chip(&tree, 10, "cpu_thermal", "temp1_input", "1000\n");
     tree.write("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n");
+    tree.write("sys/class/thermal/thermal_zone0/temp", "1000\n");
     chip(&tree, 11, "rpi_volt", "in0_input", "1000\n");
     // A driver of old, with its files one folder further.
     tree.write("sys/class/hwmon/hwmon12/device/name", "lm75\n");

@@ -16,14 +16,19 @@ const LIMIT: usize = 256 * 1024;
 
 /// A file that the kernel writes anew for every reader.
 #[derive(Debug)]
-pub(super) struct TextFile {
+pub(in crate::sources) struct TextFile {
     path: PathBuf,
     absent: Option<Errno>,
 }
 
 impl TextFile {
-    pub(super) fn new(folder: &Path, name: &str) -> Self {
+    pub(in crate::sources) fn new(folder: &Path, name: &str) -> Self {
         Self { path: folder.join(name), absent: None }
+    }
+
+    /// Where it is.
+    pub(in crate::sources) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A file that says with this error that there is nothing to read, as
@@ -37,7 +42,7 @@ impl TextFile {
     ///
     /// A file over 256 KiB counts as its first lines only: what the parsers
     /// look for stands at the head (cores before `intr`, `MemTotal` first).
-    pub(super) fn parse<T, E: fmt::Display>(
+    pub(in crate::sources) fn parse<T, E: fmt::Display>(
         &self,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Result<T, String>> {

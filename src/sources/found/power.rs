@@ -27,8 +27,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::file::{TextFile, numbered, quoted};
-use crate::{sources::Readings, telemetry::Channel};
+use crate::{
+    sources::{
+        Readings,
+        isolated::{Device, Round, Watch},
+        vitals::file::{TextFile, numbered, quoted},
+    },
+    telemetry::Channel,
+};
 
 /// The states by their bit; 16 bits further is the same since boot.
 const STATES: [(&str, &str); 4] = [
@@ -66,7 +72,12 @@ impl Power {
         Self { root: root.to_owned(), file: None, samples: 0, since_boot: 0 }
     }
 
-    pub(super) fn sample(&mut self, readings: &mut Readings) {
+    /// Whether this is a board that can tell.
+    pub(super) fn any(root: &Path) -> bool {
+        find(root).is_some()
+    }
+
+    fn sample(&mut self, readings: &mut Readings) {
         if self.file.is_none() && self.samples % LOOK_AGAIN == 0 {
             self.file = find(&self.root);
         }
@@ -86,6 +97,17 @@ impl Power {
             // Its driver was unloaded.
             self.file = None;
         }
+    }
+}
+
+impl Device for Power {
+    fn read(&mut self, watch: &Watch, readings: &mut Readings) -> Round {
+        let path = match &self.file {
+            Some(File::Throttled(file) | File::Alarm(file)) => file.path().to_owned(),
+            None => self.root.clone(),
+        };
+        watch.over(&path, || self.sample(readings));
+        Round::Done
     }
 }
 
@@ -156,8 +178,8 @@ fn parse_alarm(text: &str) -> Result<bool, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::trees::*, *};
-    use crate::telemetry::Value;
+    use super::*;
+    use crate::{sources::vitals::trees::*, telemetry::Value};
 
     const THROTTLED: &str = "sys/devices/platform/soc/soc:firmware/get_throttled";
 
