@@ -80,6 +80,10 @@ fn a_sensor_that_never_answers_holds_nobody_up_and_is_told_of() {
     board.write(&format!("{chip}/name"), "lm75\n");
     let fifo = board.0.join(chip).join("temp1_input");
     nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a pipe");
+    // Nor does a thermal zone.
+    board.write("sys/class/thermal/thermal_zone1/type", "battery\n");
+    let zone = board.0.join("sys/class/thermal/thermal_zone1/temp");
+    nix::unistd::mkfifo(&zone, Mode::S_IRUSR | Mode::S_IWUSR).expect("a pipe");
 
     let root = board.0.to_str().expect("UTF-8");
     let server = Binary::start(&["--interval", "100ms", "--root", root]);
@@ -113,6 +117,9 @@ fn a_sensor_that_never_answers_holds_nobody_up_and_is_told_of() {
     }
     let reason = channel(&server, name).expect("described")["reason"].to_string();
     assert!(reason.contains("temp1_input: no answer"), "{reason}");
+    wait_for("the zone's error", || {
+        (channel(&server, "thermal/battery")?["status"] == "error").then_some(())
+    });
     assert!(server.log().contains("no answer"), "{}", server.log());
 
     // It answers once, and hangs again.

@@ -25,8 +25,9 @@ use crate::{
     sources::{
         Readings,
         isolated::{Device, Round, Watch},
+        vitals::names::Names,
     },
-    telemetry::{Channel, Levels},
+    telemetry::Channel,
 };
 
 /// The most lamps of either kind. A keyboard's keys are lamps, too.
@@ -38,8 +39,10 @@ pub(super) struct Lights {
     leds: PathBuf,
     backlights: PathBuf,
     files: Files,
-    /// What is there, by name; of the last round.
-    listed: Option<[Vec<String>; 2]>,
+    /// What was there when it was described, by name.
+    listed: [Vec<String>; 2],
+    /// Their levels.
+    names: [Names<String>; 2],
     lamps: Vec<Sensor>,
     screens: Vec<Screen>,
 }
@@ -57,7 +60,8 @@ impl Lights {
             leds: root.join("sys/class/leds"),
             backlights: root.join("sys/class/backlight"),
             files: Files::default(),
-            listed: None,
+            listed: Default::default(),
+            names: Default::default(),
             lamps: Vec::new(),
             screens: Vec::new(),
         }
@@ -68,35 +72,39 @@ impl Lights {
         [&self.leds, &self.backlights].iter().any(|folder| !Files::list(watch, folder).is_empty())
     }
 
-    /// Lists what is there, and describes it when that has changed.
-    fn list(&mut self, watch: &Watch, readings: &mut Readings) {
+    /// Lists what is there; whether that has changed.
+    fn list(&mut self, watch: &Watch) -> bool {
         let list = |folder: &Path| {
             let mut names = Files::list(watch, folder);
             names.truncate(MAX_LAMPS);
             names
         };
         let listed = [list(&self.leds), list(&self.backlights)];
-        if self.listed.as_ref() == Some(&listed) {
-            return;
+        let changed = listed != self.listed;
+        self.listed = listed;
+        changed
+    }
+
+    fn describe(&mut self, watch: &Watch, readings: &mut Readings) {
+        for (names, listed) in self.names.iter_mut().zip(&self.listed) {
+            names.update(listed.iter().map(|name| (name, name.as_str())));
         }
-        let mut levels = Levels::default();
-        let lamp = |name: &String| led(&self.leds.join(name), name, &levels.level(name)).ok();
-        self.lamps = listed[0].iter().filter_map(lamp).collect();
-        let mut levels = Levels::default();
+        let [leds, screens] = &self.names;
+        let lamp = |name: &String| led(&self.leds.join(name), name, leds.level(name)?).ok();
+        self.lamps = self.listed[0].iter().filter_map(lamp).collect();
         let screen = |name: &String| {
             let folder = self.backlights.join(name);
-            let names = Files::list(watch, &folder);
-            screen(&folder, &names.iter().map(String::as_str).collect(), name, &levels.level(name))
-                .ok()
+            let files = Files::list(watch, &folder);
+            let files = files.iter().map(String::as_str).collect();
+            screen(&folder, &files, name, screens.level(name)?).ok()
         };
-        self.screens = listed[1].iter().filter_map(screen).collect();
+        self.screens = self.listed[1].iter().filter_map(screen).collect();
         describe(self.lamps.iter_mut().map(|lamp| &mut lamp.channel), readings);
         let screens = self.screens.iter_mut();
         describe(
             screens.flat_map(|one| [&mut one.on.channel, &mut one.brightness.channel]),
             readings,
         );
-        self.listed = Some(listed);
     }
 }
 
@@ -123,7 +131,10 @@ fn screen(folder: &Path, names: &BTreeSet<&str>, name: &str, level: &str) -> cra
 
 impl Device for Lights {
     fn read(&mut self, watch: &Watch, readings: &mut Readings) -> Round {
-        self.list(watch, readings);
+        if self.list(watch) {
+            self.describe(watch, readings);
+            return Round::More;
+        }
         for lamp in &self.lamps {
             let found = self.files.number(watch, &lamp.path);
             lamp.tell(found.map(|found| found.map(|number| number > 0.0)), readings);

@@ -16,7 +16,7 @@
 //!
 //! All of them, with their units and kinds, are in `docs/channels.md`.
 //!
-//! Each device has a [`Lane`](super::isolated), so that one that hangs delays
+//! Each device has a lane (`sources/isolated.rs`), so that one that hangs delays
 //! no other; the scan has one, too. A board with more devices than lanes reads
 //! the rest one after the other in the last lane.
 
