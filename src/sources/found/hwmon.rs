@@ -97,6 +97,11 @@ struct Probe {
 }
 
 impl Hwmon {
+    /// Whether a chip with these files measures anything.
+    pub(super) fn measures(names: &[String]) -> bool {
+        !inputs(&names.iter().map(String::as_str).collect()).is_empty()
+    }
+
     pub(super) fn new(folder: PathBuf, level: String, chip: String) -> Self {
         Self { folder, level, chip, files: Files::default(), sensors: None }
     }

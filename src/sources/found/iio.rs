@@ -133,6 +133,11 @@ struct Converter {
 }
 
 impl Iio {
+    /// Whether a device with these files has a channel.
+    pub(super) fn measures(names: &[String]) -> bool {
+        names.iter().any(|name| Input::parse(name).is_some())
+    }
+
     pub(super) fn new(folder: PathBuf, level: String, device: String) -> Self {
         Self { folder, level, device, files: Files::default(), channels: None }
     }

@@ -185,7 +185,8 @@ impl Scan {
                 name = self.files.line(watch, &folder.join("name"));
             }
             let Some(name) = name else { continue };
-            if !told_elsewhere(&class.join(format!("hwmon{number}")), &name, zones) {
+            let told = told_elsewhere(&class.join(format!("hwmon{number}")), &name, zones);
+            if !told && Hwmon::measures(&Files::list(watch, &folder)) {
                 chips.push(key(&folder, name));
             }
         }
@@ -211,6 +212,9 @@ impl Scan {
         let mut converters = Vec::new();
         for number in numbered(&bus, "iio:device", MAX_DEVICES) {
             let folder = bus.join(format!("iio:device{number}"));
+            if !Iio::measures(&Files::list(watch, &folder)) {
+                continue;
+            }
             let mut line = |file: &str| self.files.line(watch, &folder.join(file));
             let name = line("label").or_else(|| line("name"));
             converters.push(key(&folder, name.unwrap_or(format!("device{number}"))));

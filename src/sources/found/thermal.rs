@@ -3,6 +3,8 @@
 //! ```text
 //! /sys/class/thermal/thermal_zone0/type    cpu-thermal
 //! /sys/class/thermal/thermal_zone0/temp    48312
+//! /sys/class/thermal/thermal_zone0/trip_point_0_type    critical
+//! /sys/class/thermal/thermal_zone0/trip_point_0_temp    110000
 //! ```
 //!
 //! `type` is a name that the driver or the device tree gives, not always
@@ -42,9 +44,13 @@ const CPU_ZONES: [&str; 10] = [
     "package-thermal",  // Rockchip RK3588
 ];
 
+/// The most trip points of a zone (THERMAL_MAX_TRIPS of older kernels).
+const MAX_TRIPS: u32 = 12;
+
 /// One zone.
 #[derive(Debug)]
 pub(super) struct Zone {
+    folder: PathBuf,
     /// Where its temperature stands.
     path: PathBuf,
     /// Its own channel, and `cpu/temperature` when it measures the processor.
@@ -64,17 +70,33 @@ impl Zone {
         });
         let channels = [Some(own), cpu].into_iter().flatten().flatten();
         Self {
+            folder: folder.to_owned(),
             path: folder.join("temp"),
             channels: channels.map(|channel| channel.unit("Cel")).collect(),
             described: false,
             files: Files::default(),
         }
     }
+
+    /// Where the kernel would switch the board off, in °C.
+    fn critical(&mut self, watch: &Watch) -> Option<f64> {
+        (0..MAX_TRIPS).find_map(|trip| {
+            let file = |end: &str| self.folder.join(format!("trip_point_{trip}_{end}"));
+            let (kind, limit) = (file("type"), file("temp"));
+            let critical = self.files.line(watch, &kind)? == "critical";
+            let limit = critical.then(|| self.files.read(watch, &limit, parse_temperature));
+            limit?.ok().flatten()
+        })
+    }
 }
 
 impl Device for Zone {
     fn read(&mut self, watch: &Watch, readings: &mut Readings) -> Round {
         if !self.described {
+            let critical = self.critical(watch);
+            if let Some(own) = self.channels.first_mut() {
+                own.max = critical;
+            }
             describe(self.channels.iter_mut(), readings);
             self.described = true;
             return Round::More;
