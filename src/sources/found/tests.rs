@@ -318,3 +318,53 @@ fn dropping_it_marks_all_as_gone() {
     drop(found);
     assert!(hub.view().channels().iter().all(|state| state.status == Status::Gone));
 }
+
+/// Copies a board's sensors, with bytes of their files changed.
+fn mangle(from: &Path, tree: &Tree, path: &str, random: &mut impl FnMut() -> usize) {
+    for entry in fs::read_dir(from).expect("listed").map(|entry| entry.expect("an entry")) {
+        let name = entry.file_name().into_string().expect("UTF-8");
+        let path = format!("{path}/{name}");
+        if entry.path().is_dir() {
+            mangle(&entry.path(), tree, &path, random);
+            continue;
+        }
+        let mut bytes = fs::read(entry.path()).expect("read");
+        // Names stay, so that there is something to read.
+        let changes = if matches!(name.as_str(), "name" | "type") { 0 } else { random() % 4 };
+        for _ in 0..changes {
+            let at = random() % (bytes.len() + 1);
+            match random() % 4 {
+                0 => bytes.truncate(at),
+                1 => bytes.insert(at, b"-.:= \n9x"[random() % 8]),
+                2 => bytes.extend(std::iter::repeat_n(b'9', random() % 400)),
+                _ => bytes.insert(at, random() as u8),
+            }
+        }
+        tree.write(&path, bytes);
+    }
+}
+
+#[test]
+fn mangled_files_are_no_fault_of_the_reader() {
+    // Marsaglia's xorshift, so that a failure can be repeated.
+    let mut seed = 0x2545_f491_u32;
+    let mut random = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 17;
+        seed ^= seed << 5;
+        seed as usize
+    };
+    let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/boards");
+    for board in BOARDS.iter().cycle().take(60) {
+        let tree = Tree::new();
+        mangle(&boards.join(board).join("0"), &tree, ".", &mut random);
+        let world = World::of(tree.root());
+        let view = world.hub.view();
+        assert!(view.channels().len() > 10, "{board}");
+        for state in view.channels() {
+            let fault = Status::Error(crate::sources::sampler::FAULT.into());
+            assert!(state.status != fault, "{state:?}");
+            assert!(state.value.as_f64().is_none_or(f64::is_finite), "{state:?}");
+        }
+    }
+}
