@@ -189,7 +189,8 @@ impl Lane {
             state.hung = true;
             log::warn!("{}: {reason}", self.shared.name);
         }
-        for publication in &state.publications {
+        for publication in &mut state.publications {
+            publication.fail_unknown(&self.shared.name, &reason);
             publication.fail_all(&reason);
         }
     }
@@ -389,6 +390,26 @@ mod tests {
         tell.send(2.0).expect("it reads");
         world.wait_for(|world| world.status() == Some((Status::Ok, Some(2.0))));
         world.wait_for(|_| !lane.shared.lock().hung);
+    }
+
+    #[test]
+    fn a_device_that_never_answered_is_one_channel_until_it_does() {
+        let world = World::new();
+        let (mut lane, tell) = world.lane();
+        world.wait_for(|_| lane.shared.watch.lock().since.is_some());
+        assert_eq!(world.status(), None);
+        for second in [9, 10] {
+            lane.tick(world.at(second), SECOND);
+            let view = world.hub.view();
+            let [state] = view.channels() else { panic!("one channel") };
+            assert_eq!(state.channel.name.as_str(), "test/told");
+            assert!(matches!(&state.status, Status::Error(why) if why.contains("no answer")));
+        }
+        tell.send(1.0).expect("it reads");
+        world.wait_for(|_| lane.settled());
+        let view = world.hub.view();
+        let statuses: Vec<_> = view.channels().iter().map(|state| state.status.clone()).collect();
+        assert_eq!(statuses, [Status::Gone, Status::Ok]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use super::{Reading, Readings};
 use crate::{
     error::{Error, Result},
-    telemetry::{Batch, BootTime, Channel, ChannelId, ChannelName, Source, Value},
+    telemetry::{Batch, BootTime, Channel, ChannelId, ChannelName, Levels, Source, Value},
 };
 
 /// Hands the readings of one source, or of one device of a source, to the hub,
@@ -94,6 +94,27 @@ impl Publication {
             for known in self.known.values() {
                 self.publisher.set_stale_after(known.id, self.stale_after);
             }
+        }
+    }
+
+    /// Says why a device cannot be read of which no channel is known yet: as one
+    /// channel, `<source>/<device>`, which is gone when the device answers.
+    pub(super) fn fail_unknown(&mut self, device: &str, reason: &str) {
+        if !self.known.is_empty() {
+            return;
+        }
+        let level = Levels::default().level(device);
+        let channel = Channel::state(&format!("{}/{level}", self.publisher.name()));
+        let known = channel.and_then(|channel| {
+            let name = channel.name.clone();
+            let id = self.publisher.channel(channel.label(device.to_owned()))?;
+            // No round has mentioned it.
+            Ok((name, Known { id, seen: 0, gone: false }))
+        });
+        // When there is no room for it, there is none for its channels either.
+        if let Ok((name, known)) = known {
+            self.publisher.fail(known.id, reason);
+            self.known.insert(name, known);
         }
     }
 

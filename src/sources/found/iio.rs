@@ -172,8 +172,11 @@ impl Iio {
             Some("steps") => Kind::Counter,
             _ => Kind::Gauge,
         };
-        // A count of unknown size has no unit, and is not converted.
-        let quantity = input.quantity().filter(|_| !input.raw || scale.is_some());
+        // A number of unknown size has no unit, and is not converted; unless it is
+        // a count of things.
+        let known =
+            |quantity: &&Quantity| !input.raw || scale.is_some() || quantity.unit == "count";
+        let quantity = input.quantity().filter(known);
         let shown = label.map_or_else(|| input.words(), str::to_owned);
         let shown: String = shown.chars().take(32).collect();
         let mut channel = Channel::new(kind, &format!("iio/{}/{level}", self.level)).ok()?;

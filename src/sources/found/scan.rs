@@ -136,7 +136,7 @@ impl Scan {
             found.push(spec("thermal", level, What::Zone(key, is_cpu)));
         });
         if Power::any(&self.root) {
-            found.push(spec("power", "power", What::Power(self.root.clone())));
+            found.push(spec("power", "power", What::Power(self.root.clone())).every(1));
         }
         let chips = self.chips(watch, &types);
         named(&mut self.chips, chips, |level, key| {
@@ -161,10 +161,10 @@ impl Scan {
             found.push(spec(clock::SOURCE, &level, What::Rtc((folder, name))).every(10));
         }
         if Lights::new(&self.root).any(watch) {
-            found.push(spec("light", "light", What::Lights(self.root.clone())));
+            found.push(spec("light", "light", What::Lights(self.root.clone())).every(1));
         }
         if Wifi::new(&self.root).any() {
-            found.push(spec("wifi", "wifi", What::Wifi(self.root.clone())));
+            found.push(spec("wifi", "wifi", What::Wifi(self.root.clone())).every(1));
         }
         if Disks::new(&self.root).any(watch) {
             found.push(spec("disks", "disks", What::Disks(self.root.clone())).every(60));
