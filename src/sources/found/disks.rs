@@ -82,6 +82,8 @@ impl Device for Disks {
         for disk in cards.iter().filter(|disk| is_card(disk)).take(MAX_DISKS) {
             self.card(watch, disk, &levels.level(disk), readings);
         }
+        // A disk without partitions is both, under one level.
+        let mut levels = Levels::default();
         for device in Files::list(watch, &self.ext4).iter().take(MAX_DISKS) {
             // `features` stands beside the devices, and has no such file.
             let path = self.ext4.join(device).join("errors_count");

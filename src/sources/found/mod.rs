@@ -37,6 +37,7 @@ mod w1;
 mod wifi;
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     io,
     path::Path,
@@ -84,6 +85,7 @@ impl Found {
             list: Vec::new(),
             alive: Arc::new(()),
             stopped: false,
+            complained: false,
         };
         let lanes = Arc::new(Mutex::new(lanes));
         let scanner = Scanner { scan: Scan::new(root), lanes: lanes.clone() };
@@ -154,6 +156,8 @@ struct Lanes {
     /// Each thread holds one more of it, until it ends.
     alive: Arc<()>,
     stopped: bool,
+    /// It was said that devices are not read, and nothing has changed since.
+    complained: bool,
 }
 
 impl Lanes {
@@ -164,7 +168,10 @@ impl Lanes {
         }
         self.list.retain(|(specs, _)| specs.iter().all(|spec| found.contains(spec)));
         let read = |spec: &Spec| self.list.iter().any(|(specs, _)| specs.contains(spec));
-        let mut new = found.into_iter().filter(|spec| !read(spec)).collect::<Vec<_>>().into_iter();
+        let mut new: Vec<_> = found.into_iter().filter(|spec| !read(spec)).collect();
+        // A lane that is shared is as slow as the slowest that it reads.
+        new.sort_by_key(|spec| Reverse(spec.every));
+        let mut new = new.into_iter();
         let own = MAX_LANES - 1 - self.list.len().min(MAX_LANES - 1);
         for spec in new.by_ref().take(own) {
             self.start(vec![spec]);
@@ -180,10 +187,7 @@ impl Lanes {
 
     fn start(&mut self, specs: Vec<Spec>) {
         if Arc::strong_count(&self.alive) > MAX_THREADS {
-            log::warn!(
-                "{} is not read: {MAX_THREADS} threads hang or read already",
-                specs[0].level
-            );
+            self.complain(&specs[0].level, &format!("{MAX_THREADS} threads read or hang already"));
             return;
         }
         let every = specs.iter().map(|spec| spec.every).max().unwrap_or_default();
@@ -196,9 +200,21 @@ impl Lanes {
         let members: Vec<Member> = members.collect();
         let name = if specs.len() == 1 { &specs[0].level } else { "others" };
         match Lane::start(name, every, &self.hub, members, self.alive.clone()) {
-            Ok(lane) => self.list.push((specs, lane)),
-            // It is tried again at the next look.
-            Err(error) => log::warn!("{name} is not read: no thread: {error}"),
+            Ok(lane) => {
+                self.complained = false;
+                self.list.push((specs, lane));
+            }
+            Err(error) => {
+                let name = name.to_owned();
+                self.complain(&name, &format!("no thread: {error}"));
+            }
+        }
+    }
+
+    /// Says once that a device is not read: it is tried again at every look.
+    fn complain(&mut self, device: &str, why: &str) {
+        if !std::mem::replace(&mut self.complained, true) {
+            log::warn!("{device} is not read: {why}");
         }
     }
 }
