@@ -5,6 +5,7 @@
 //! answers with plain data ([`Readings`]); it knows neither the hub nor the
 //! clock. What it no longer mentions is gone.
 
+mod demo;
 pub mod found;
 mod isolated;
 mod own;
@@ -14,6 +15,7 @@ mod sampler;
 pub mod vitals;
 
 pub use self::{
+    demo::{Demo, RunningDemo},
     own::Own,
     readings::{Reading, Readings},
     sampler::{Running, Sampler},

@@ -14,6 +14,7 @@ mod deflate;
 mod delivery;
 mod fixture;
 mod found;
+mod history;
 mod http;
 mod misbehaviour;
 mod platform;
@@ -25,4 +26,5 @@ mod stream;
 mod stress;
 #[cfg(all(feature = "tls", not(target_env = "musl")))]
 mod tls;
+mod watch;
 mod websocket;
