@@ -110,6 +110,9 @@ struct Serve {
     /// Threads that push readings to the viewers [default: one a core, at most 4].
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// Read the board's files below this folder instead (for tests).
+    #[arg(long, value_name = "FOLDER", default_value = "/", hide = true)]
+    root: std::path::PathBuf,
     /// Print nothing but warnings and errors.
     #[arg(long, short, conflicts_with = "verbose")]
     quiet: bool,
@@ -198,7 +201,7 @@ impl Serve {
             history_file: self.history_file,
             history_every: self.history_every,
             limits,
-            ..Config::default()
+            root: self.root,
         }
     }
 }

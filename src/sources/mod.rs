@@ -6,7 +6,10 @@
 //! clock. What it no longer mentions is gone.
 
 mod demo;
+pub mod found;
+mod isolated;
 mod own;
+mod publication;
 mod readings;
 mod sampler;
 pub mod vitals;

@@ -389,6 +389,20 @@ impl Source {
         self.set_status(id, Status::Error(reason.into()));
     }
 
+    /// Changes after how long without a reading a channel is stale.
+    pub(crate) fn set_stale_after(&self, id: ChannelId, time: Duration) {
+        let mut state = self.hub.lock();
+        let State { channels, version, .. } = &mut *state;
+        let Some(entry) = channels.get_mut(id.0 as usize) else { return };
+        if entry.source == self.name && entry.channel.stale_after != Some(time) {
+            entry.channel.stale_after = Some(time);
+            *version += 1;
+            entry.version = *version;
+            drop(state);
+            self.hub.ring_bell();
+        }
+    }
+
     /// Says that a channel is no longer there.
     pub fn gone(&self, id: ChannelId) {
         self.set_status(id, Status::Gone);
