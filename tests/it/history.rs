@@ -6,6 +6,9 @@ use std::{
     io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
+};
+#[cfg(debug_assertions)]
+use std::{
     process::Command,
     time::{Duration, Instant},
 };
