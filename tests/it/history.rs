@@ -6,12 +6,10 @@ use std::{
     io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 #[cfg(debug_assertions)]
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{process::Command, time::Instant};
 
 use boardcast::telemetry::{Archive, Batch, Channel, Hub, HubSettings};
 use flate2::read::GzDecoder;
