@@ -2,11 +2,13 @@
 //!
 //! [`json`] is what a browser gets over the WebSocket and from `/api`;
 //! [`binary`] is what carries many numbers in few bytes; [`prometheus`] is what
-//! a scraper gets from `/metrics`; [`query`] is what stands behind the `?` of a
-//! request, [`subscribe`] what a client asks to see.
+//! a scraper gets from `/metrics`; [`line`](mod@line) is what is pushed in;
+//! [`query`] is what stands behind the `?` of a request, [`subscribe`] what a
+//! client asks to see.
 
 pub mod binary;
 pub mod json;
+pub mod line;
 pub mod prometheus;
 pub mod query;
 pub mod subscribe;

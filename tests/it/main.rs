@@ -14,6 +14,8 @@ mod deflate;
 mod delivery;
 mod fixture;
 mod http;
+mod inputs;
+mod lines;
 mod misbehaviour;
 mod platform;
 mod service;

@@ -249,3 +249,9 @@ fn ip(arguments: &[&str]) -> Option<Output> {
     let output = Command::new("ip").args(arguments).output().ok()?;
     output.status.success().then_some(output)
 }
+
+#[test]
+#[ignore = "stress: 1 min"]
+fn ten_million_mangled_lines_do_no_harm() {
+    crate::lines::mangled_lines(10_000_000, 0x2545_f491_4f6c_dd1d);
+}

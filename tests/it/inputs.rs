@@ -1,0 +1,1 @@
+//! Readings that are pushed in: the real binary, and other people's tools.
