@@ -32,7 +32,9 @@ target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 web := src/web
 # What build.mjs writes last.
 page := $(web)/dist/licenses.txt
-page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json))
+client := clients/js
+page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json)) \
+	$(wildcard $(addprefix $(client)/,src/*.ts tsconfig.json))
 
 .PHONY: run page check test bench stress conformance cross cross-docker test-arm sizes deploy undeploy \
 	deb tarball test-packages test-deploy setup setup-node
@@ -55,13 +57,18 @@ $(web)/node_modules/.all: $(web)/package-lock.json $(web)/.npmrc
 	cd $(web) && npm ci --no-fund --no-audit
 	@touch $@ $(@D)/.bundler
 
+$(client)/node_modules/.all: $(client)/package-lock.json $(client)/.npmrc
+	cd $(client) && npm ci --no-fund --no-audit
+	@touch $@
+
 check: page
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --document-private-items --all-features
 
-test: setup $(web)/node_modules/.all page
+test: setup $(client)/node_modules/.all $(web)/node_modules/.all page
+	cd $(client) && npm run --silent check && npm test --silent
 	cd $(web) && npm run --silent check && npm test --silent
 	$(CARGO) test --all-features
 	$(CARGO) check --all-targets --no-default-features

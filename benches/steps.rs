@@ -15,7 +15,7 @@ use boardcast::{
     App,
     net::{self, Feed, Frames, Gate, Limits, Listeners, text_frame},
     sources::{Polled, Readings, vitals::Vitals},
-    telemetry::{Batch, Channel, Hub, HubSettings},
+    telemetry::{Batch, BootTime, Channel, Hub, HubSettings},
     websocket::Broadcast,
     wire::{
         json,
@@ -75,6 +75,7 @@ fn one_reading() {
         source.publish(batch);
     });
     row(&format!("publish a batch of {channels} values"), publish);
+    looking_back(channels);
 
     let encode = median(200, || {
         let mut batch = Batch::at(hub.clock().boot());
@@ -109,6 +110,42 @@ fn pushed_lines() {
         });
         row(&format!("parse 1,000 pushed lines: {form}"), thousand);
     }
+}
+
+/// What history adds to a reading, and what it costs to look back.
+fn looking_back(channels: usize) {
+    let seconds: u64 = 50_000;
+    let run = |history_bytes| {
+        let hub = Hub::new(HubSettings { history_bytes, ..HubSettings::default() });
+        let source = hub.source("bench");
+        let ids: Vec<_> = (0..channels)
+            .map(|number| {
+                let channel = Channel::gauge(&format!("group/channel{number}")).expect("valid");
+                source.channel(channel).expect("declared")
+            })
+            .collect();
+        let start = Instant::now();
+        for second in 0..seconds {
+            let mut batch = Batch::at(BootTime::new(Duration::from_secs(second)));
+            for (number, &id) in ids.iter().enumerate() {
+                batch.set(id, (number as u64 * second % 1009) as f64 * 0.37);
+            }
+            source.publish(batch);
+        }
+        (hub, ids, start.elapsed().as_secs_f64())
+    };
+    let (_, _, without) = run(0);
+    let (hub, ids, with) = run(HubSettings::default().history_bytes);
+    let readings = (channels as u64 * seconds) as f64;
+    let nanos = (with - without).max(0.0) / readings * 1e9;
+    println!("| history, per reading (it is in the line above) | {nanos:.0} ns |");
+    let history = hub.history();
+    let end = seconds as i64 * 1000;
+    let look = median(200, || {
+        let plan = history.plan(&ids[..1], end - 900_000..end, 600);
+        black_box(history.points(&plan, ids[0]));
+    });
+    row("look back 15 minutes on one channel: the lock is held no longer", look);
 }
 
 /// What a broadcast costs its sender: the frame is encoded once, so the number

@@ -1,13 +1,14 @@
 //! The command line, and nothing but the command line.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, error::ErrorKind};
 use log::LevelFilter;
 
 use crate::{
-    config::{Config, parse_interval, parse_listen, parse_origin},
+    config::{Config, parse_every, parse_interval, parse_listen, parse_origin},
     net::{Limits, Network},
+    watch::Watch,
 };
 
 /// See what this board is doing, live, in a browser.
@@ -24,6 +25,51 @@ struct Cli {
 enum Command {
     /// Serve the page and the stream (what boardcast does without a command).
     Serve(Serve),
+    /// Watch a board in the terminal, until Ctrl-C.
+    ///
+    /// On a terminal it is a table that is drawn in place. Piped, or with
+    /// --json, each `data`, `gap` and `clock` message of the stream is one line
+    /// of JSON, as docs/protocol.md describes it. A connection that ends is
+    /// opened anew, and goes on where it was. Ctrl-C ends it as the signal does
+    /// (130 in the shell); a reader that closes its pipe ends it with 0.
+    Watch {
+        #[command(flatten)]
+        what: What,
+        /// At most so many messages a second; each has the newest value of what changed [default:
+        /// every batch; 5 for the table].
+        #[arg(long, value_name = "N")]
+        max_hz: Option<f64>,
+    },
+    /// Print the newest readings of a board, and end.
+    ///
+    /// One line a channel: name, reading, unit, and its status when it is not
+    /// ok; with --json one object. Exit code 1 when the board is not reached
+    /// within 10 seconds, or no channel matches.
+    Once(What),
+}
+
+#[derive(Debug, Args)]
+struct What {
+    /// The board: pi, pi:8642, 10.0.0.7, http://pi:8642/ [default: this machine].
+    ///
+    /// An argument with / + or # and without a colon is a filter, even as the
+    /// first; any other first argument is the board.
+    #[arg(value_name = "ADDRESS")]
+    address: Option<String>,
+    /// Channels: cpu/usage, or with wildcards: '+' is one level, '#' all that follow, as in 'cpu/#'.
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+    /// Print JSON, even on a terminal.
+    #[arg(long)]
+    json: bool,
+}
+
+impl What {
+    fn into_watch(self, max_hz: Option<f64>) -> Result<Box<Watch>, String> {
+        let arguments: Vec<_> = self.address.into_iter().chain(self.filters).collect();
+        let watch = Watch::parse(&arguments, max_hz, self.json);
+        watch.map(Box::new).map_err(|error| one_line(&error.to_string()))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +89,12 @@ struct Serve {
     /// Let pages of this origin read the board; may be given more than once.
     #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
     allow_origin: Vec<String>,
+    /// Keep history in this file over a restart.
+    #[arg(long, value_name = "PATH")]
+    history_file: Option<PathBuf>,
+    /// How often that file is written (1m to 24h); a short time wears out an SD card.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_every)]
+    history_every: Duration,
     /// Connections in all, of which an eighth is kept for plain HTTP [default: 128].
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
@@ -79,6 +131,10 @@ pub enum Asked {
         /// How much to log.
         level: LevelFilter,
     },
+    /// Show what a board says, until a signal.
+    Watch(Box<Watch>),
+    /// Show the newest readings of a board, once.
+    Once(Box<Watch>),
     /// Print this and end.
     Print(String),
 }
@@ -99,6 +155,8 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
     };
     let serve = match cli.command {
         Some(Command::Serve(serve)) => serve,
+        Some(Command::Watch { what, max_hz }) => return what.into_watch(max_hz).map(Asked::Watch),
+        Some(Command::Once(what)) => return what.into_watch(None).map(Asked::Once),
         None => cli.serve,
     };
     let level = match (serve.quiet, serve.verbose) {
@@ -133,6 +191,8 @@ impl Serve {
             name: self.name,
             allow: self.allow,
             allow_origin: self.allow_origin,
+            history_file: self.history_file,
+            history_every: self.history_every,
             limits,
             ..Config::default()
         }
@@ -168,6 +228,18 @@ mod tests {
     }
 
     #[test]
+    fn a_client_is_asked_for_with_an_address_and_filters() {
+        assert!(matches!(asked("boardcast watch"), Ok(Asked::Watch(_))));
+        assert!(matches!(
+            asked("boardcast watch pi cpu/# --max-hz 0.5 --json"),
+            Ok(Asked::Watch(_))
+        ));
+        assert!(matches!(asked("boardcast once cpu/# --json"), Ok(Asked::Once(_))));
+        let Ok(Asked::Print(help)) = asked("boardcast watch --help") else { panic!("no help") };
+        assert!(help.contains("[ADDRESS] [FILTER]..."), "{help}");
+    }
+
+    #[test]
     fn wrong_usage_is_one_line() {
         for line in [
             "boardcast --interval 1",
@@ -175,8 +247,13 @@ mod tests {
             "boardcast --nonsense",
             "boardcast dance",
             "boardcast --allow nowhere",
+            "boardcast --history-every 1s",
             "boardcast -q -v",
             "boardcast --workers x",
+            "boardcast watch cpu//usage",
+            "boardcast watch pi --max-hz 0",
+            "boardcast once http://pi/?channels=cpu",
+            "boardcast once --max-hz 5",
         ] {
             let error = asked(line).expect_err(line);
             assert!(!error.contains('\n') && error.ends_with("see boardcast --help"), "{error}");

@@ -1,6 +1,6 @@
 //! The settings of the program, checked; where they come from is `cli`'s.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     error::{Error, Result},
@@ -11,6 +11,9 @@ use crate::{
 pub const PORT: u16 = 8642;
 /// The shortest and the longest interval of the polled sources.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
+/// The shortest and the longest time between two writes of a file: a short one
+/// wears out an SD card.
+const EVERY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(86_400));
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -25,10 +28,14 @@ pub struct Config {
     pub allow: Vec<Network>,
     /// Origins whose pages may read the board, beside its own.
     pub allow_origin: Vec<String>,
+    /// The file that keeps history over a restart; `None`: none does.
+    pub history_file: Option<PathBuf>,
+    /// How often that file is written; once more at the end.
+    pub history_every: Duration,
     /// The engine's bounds.
     pub limits: Limits,
     /// Where `proc` and `sys` are; `/` on a board.
-    pub root: std::path::PathBuf,
+    pub root: PathBuf,
 }
 
 impl Default for Config {
@@ -39,6 +46,8 @@ impl Default for Config {
             name: None,
             allow: Vec::new(),
             allow_origin: Vec::new(),
+            history_file: None,
+            history_every: Duration::from_secs(600),
             limits: Limits::default(),
             root: "/".into(),
         }
@@ -50,25 +59,37 @@ impl Default for Config {
 /// # Errors
 /// [`Error::Setting`] with examples, when it is none or out of range.
 pub fn parse_interval(text: &str) -> Result<Duration> {
-    let refuse = || {
+    let time = parse_time(text).filter(|time| (INTERVALS.0..=INTERVALS.1).contains(time));
+    time.ok_or_else(|| {
         Error::Setting(format!(
             "{text:?} is no interval: write it as in 1s, 100ms or 2m (10ms to 60m)"
         ))
-    };
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(refuse)?;
+    })
+}
+
+/// Parses how often a file is written: `10m`, `1h`.
+///
+/// # Errors
+/// [`Error::Setting`] with examples, when it is no time or out of range.
+pub fn parse_every(text: &str) -> Result<Duration> {
+    let time = parse_time(text).filter(|time| (EVERY.0..=EVERY.1).contains(time));
+    time.ok_or_else(|| {
+        Error::Setting(format!("{text:?} is no such time: write it as in 10m or 1h (1m to 24h)"))
+    })
+}
+
+fn parse_time(text: &str) -> Option<Duration> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(split);
-    let number: f64 = number.trim().parse().map_err(|_| refuse())?;
+    let number: f64 = number.trim().parse().ok()?;
     let seconds = match unit {
         "ms" => number / 1000.0,
         "s" => number,
         "m" | "min" => number * 60.0,
-        _ => return Err(refuse()),
+        "h" => number * 3600.0,
+        _ => return None,
     };
-    let time = Duration::try_from_secs_f64(seconds).map_err(|_| refuse())?;
-    if time < INTERVALS.0 || time > INTERVALS.1 {
-        return Err(refuse());
-    }
-    Ok(time)
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Parses an origin as a browser sends it (RFC 6454 section 6.1).
@@ -110,8 +131,16 @@ mod tests {
         for (text, millis) in [("1s", 1000), ("100ms", 100), ("0.5s", 500), ("2m", 120_000)] {
             assert_eq!(parse_interval(text).expect(text), Duration::from_millis(millis));
         }
-        for bad in ["", "1", "s", "1h", "-1s", "1ms", "61m", "NaNs", "infs", "1e99s", "1 s s"] {
+        for bad in ["", "1", "s", "2h", "-1s", "1ms", "61m", "NaNs", "infs", "1e99s", "1 s s"] {
             assert!(parse_interval(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_card_is_not_written_all_the_time() {
+        assert_eq!(parse_every("1h").expect("fine"), Duration::from_secs(3600));
+        for bad in ["59s", "25h", "often"] {
+            assert!(parse_every(bad).expect_err(bad).to_string().contains("10m"), "{bad}");
         }
     }
 

@@ -25,12 +25,16 @@ use crate::{
     net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
     service,
     sources::{Own, Sampler, vitals::Vitals},
-    telemetry::{Hub, HubSettings},
+    telemetry::{Archive, Hub, HubSettings, Keeper},
 };
 
 /// Rates need two looks at the board; the second one comes this soon, so that
 /// all channels are there when the greeting counts them.
 const SECOND_LOOK: Duration = Duration::from_millis(200);
+
+/// For how long the end waits for the last write of history, after all
+/// connections are closed (2.5 s at most): in all less than 5 s.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// Serves until a signal stops it.
 ///
@@ -54,6 +58,8 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     let engine = net::start(listeners, app.clone(), gate, config.limits.clone(), Some(signals))?;
     app.watch(&engine);
 
+    // Before the first reading: what the file has goes before.
+    let keeper = keep_history(&config, &hub)?;
     let mut sampler = Sampler::new(hub.clone(), config.interval);
     sampler.add(Vitals::new(&config.root));
     sampler.add(Own::new(&config.root, engine.stats().clone(), engine.occupancy()));
@@ -67,13 +73,29 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     // No more signs of life are due once it stops.
     app.at_stop(move || drop(watchdog));
     app.keep(sampler);
+    if let Some(keeper) = &keeper {
+        // Behind the last reading, and while the connections close.
+        app.at_stop(keeper.stopper());
+    }
 
     let hosts = places(device_host(), engine.addresses(), &net::own_addresses());
     if log::log_enabled!(log::Level::Info) {
         greet(&device, &hosts, &hub);
     }
     service::ready(&format!("the page is at {}", pages(&hosts).join(" ")));
-    engine.join()
+    let ended = engine.join();
+    let patience = if let Ok(Ended::Interrupted) = ended { Duration::ZERO } else { LAST_WRITE };
+    if keeper.is_some_and(|keeper| !keeper.wait(patience)) {
+        log::warn!("the last minutes of history are not kept: the disk takes too long");
+    }
+    ended
+}
+
+fn keep_history(config: &Config, hub: &Hub) -> Result<Option<Keeper>> {
+    let Some(path) = &config.history_file else { return Ok(None) };
+    let archive = Archive::new(hub.clone(), path, &config.root)?;
+    let keeper = Keeper::start(archive, config.history_every);
+    keeper.map(Some).map_err(|error| Error::io("start the keeper of history", error))
 }
 
 /// The service manager's sockets, when it passed some, or our own.

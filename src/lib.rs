@@ -49,12 +49,12 @@
 //! | [`pulse`] | whether the threads that matter still turn |
 //! | [`net`] | the engine: accept loop, connection threads, push workers |
 //! | [`websocket`] | the WebSocket API for programs, on the engine |
-//! | [`telemetry`] | channels, values, batches; the hub and its ring |
+//! | [`telemetry`] | channels, values, batches; the hub, its ring and its history |
 //! | [`wire`] | JSON and Prometheus, as functions of bytes |
 //! | [`sources`] | where readings come from; the sampler |
 //! | `web` | the page, embedded |
 //! | [`App`] | joins hub, page and engine: routes and the stream |
-//! | [`config`], [`cli`], `service`, [`daemon`] | the program |
+//! | [`config`], [`watch`], [`cli`], `service`, [`daemon`] | the program: settings, the terminal client, the command line, the server as a service |
 //!
 //! The invariants are in ARCHITECTURE.md, beside the source.
 
@@ -71,6 +71,7 @@ mod service;
 pub mod sources;
 mod sys;
 pub mod telemetry;
+pub mod watch;
 mod web;
 pub mod websocket;
 pub mod wire;

@@ -4,26 +4,45 @@ use std::{io::Write, process::ExitCode};
 
 use boardcast::{
     cli::{self, Asked},
+    config::Config,
     daemon,
     net::Ended,
+    watch,
 };
 
 fn main() -> ExitCode {
-    let (config, level) = match cli::parse(std::env::args_os()) {
-        Ok(Asked::Serve { config, level }) => (config, level),
+    match cli::parse(std::env::args_os()) {
+        Ok(Asked::Serve { config, level }) => serve(*config, level),
+        Ok(Asked::Watch(asked)) => client(watch::watch(&asked)),
+        Ok(Asked::Once(asked)) => client(watch::once(&asked)),
         Ok(Asked::Print(text)) => {
             // A closed pipe (`boardcast --help | head`) is no fault.
             let _ = std::io::stdout().write_all(text.as_bytes());
-            return ExitCode::SUCCESS;
+            ExitCode::SUCCESS
         }
         Err(usage) => {
             eprintln!("boardcast: {usage}");
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
-    };
+    }
+}
+
+/// A client ends by itself, or with one line that says why. It does not log:
+/// its output is for people or for a pipe.
+fn client(ended: boardcast::Result<()>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("boardcast: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: Config, level: log::LevelFilter) -> ExitCode {
     init_logging(level);
     log_panics();
-    match daemon::serve(*config) {
+    match daemon::serve(config) {
         Ok(Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted) => {
             log::warn!("stopped at once; some connections were cut");

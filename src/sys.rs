@@ -81,6 +81,20 @@ pub(crate) fn passed_descriptors() -> io::Result<Vec<OwnedFd>> {
     Ok(numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())
 }
 
+/// Columns and rows of a terminal (TIOCGWINSZ, ioctl_tty(2)); `None` when it
+/// is none, or does not say.
+pub(crate) fn terminal_size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
+    // SAFETY: winsize is plain integers, for which all zeroes is a valid value;
+    // the kernel fills it and keeps no pointer; the descriptor is open for as
+    // long as it is borrowed.
+    let (result, size) = unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        let result = libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size);
+        (result, size)
+    };
+    (result == 0 && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
 fn page_size() -> usize {
     // SAFETY: a plain query.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };

@@ -49,6 +49,9 @@ fn manual(out: &mut impl Write) -> io::Result<()> {
     man.render_synopsis_section(out)?;
     man.render_description_section(out)?;
     man.render_options_section(out)?;
+    for name in ["watch", "once"] {
+        command_section(out, name)?;
+    }
     let terms = |roff: &mut Roff, section: &str, terms: &[(&str, &str)]| {
         roff.control("SH", [section]);
         for (term, text) in terms {
@@ -61,6 +64,8 @@ fn manual(out: &mut impl Write) -> io::Result<()> {
         "ENVIRONMENT",
         &[
             ("RUST_LOG", "What is logged, as in debug or boardcast=trace; goes before -q and -v."),
+            ("NO_COLOR", "Set and not empty: watch uses no colours."),
+            ("TERM", "Unset, empty or dumb: watch prints JSON on a terminal, too."),
             (
                 "NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS",
                 "Set by systemd: where readiness and signs of life are told, how often they are \
@@ -82,21 +87,43 @@ fn manual(out: &mut impl Write) -> io::Result<()> {
         "SIGNALS",
         &[(
             "SIGTERM, SIGINT",
-            "Close every connection with 1001 and end, within 5 seconds. A second one ends at once.",
+            "Close every connection with 1001 and end, within 5 seconds. A second one ends at once. \
+             watch puts the terminal right and ends by the signal.",
         )],
     );
     terms(
         &mut roff,
         "EXIT STATUS",
         &[
-            ("0", "It was told to end."),
-            ("1", "It could not start, a thread that it needs has died, or it was ended at once."),
+            ("0", "It was told to end; once has printed; the reader of watch has gone."),
+            (
+                "1",
+                "It could not start, a thread that it needs has died, or it was ended at once. Of \
+                 watch and once: the board was not reached, it refused, or no channel matches.",
+            ),
             ("2", "Wrong usage."),
         ],
     );
     roff.control("SH", ["SEE ALSO"])
         .text([roman("systemd.service(5), systemd.socket(5), systemctl(1)")]);
     roff.to_writer(out)
+}
+
+/// A section for a command of its own: what it does, and its options.
+fn command_section(out: &mut impl Write, name: &str) -> io::Result<()> {
+    let all = cli::command();
+    let command = all.find_subcommand(name).ok_or_else(|| io::Error::other("no such command"))?;
+    let man = Man::new(command.clone());
+    let mut text = Vec::new();
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    let heading = format!(
+        ".SH \"BOARDCAST {}\"\n.PP\nboardcast {name} [OPTIONS] [ADDRESS] [FILTER]...\n.PP",
+        name.to_uppercase()
+    );
+    let text = text.replace(".SH DESCRIPTION", &heading).replace(".SH OPTIONS\n", "");
+    out.write_all(text.as_bytes())
 }
 
 /// A crate and the licence files beside its manifest.

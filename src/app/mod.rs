@@ -5,11 +5,13 @@
 //! | `/` and its files | the page |
 //! | `/ws` | the stream |
 //! | `/api/channels`, `/api/latest` | descriptions and latest values, as JSON |
+//! | `/api/history` | what the readings were, as JSON or CSV |
 //! | `/metrics` | Prometheus |
 //! | `/healthz` | whether it is well |
 //!
 //! Nothing above this file knows that a frame holds a reading.
 
+mod history;
 mod pacer;
 mod recent;
 mod selection;
@@ -19,6 +21,7 @@ mod wishes;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use self::{
+    history::Histories,
     viewer::{Encoding, Telemetry},
     wishes::Wishes,
 };
@@ -46,6 +49,7 @@ const PROTOCOLS: [(&str, Encoding); 2] =
 pub struct App {
     hub: Hub,
     telemetry: Telemetry,
+    histories: Histories,
     /// The engine's counters and occupancy, once it runs.
     engine: OnceLock<EngineView>,
     /// Called, one after the other, when the server stops.
@@ -67,7 +71,9 @@ impl App {
     /// Serves a hub.
     pub fn new(hub: Hub) -> Arc<Self> {
         let telemetry = Telemetry::new(hub.clone());
-        Arc::new(Self { hub, telemetry, engine: OnceLock::new(), at_stop: Mutex::default() })
+        let histories = Histories::default();
+        let (engine, at_stop) = (OnceLock::new(), Mutex::default());
+        Arc::new(Self { hub, telemetry, histories, engine, at_stop })
     }
 
     /// Shows the engine's counters in `/metrics`.
@@ -160,6 +166,9 @@ impl App {
         gauge("boardcast_ring_batches", "Batches kept for catching up.", batches as u64);
         let selections = self.telemetry.selections() as u64;
         gauge("boardcast_selections", "Different selections that clients have.", selections);
+        let (bytes, channels) = self.hub.history().size();
+        gauge("boardcast_history_bytes", "Bytes of history.", bytes as u64);
+        gauge("boardcast_history_channels", "Channels with a history.", channels as u64);
         let mut counter = |name, help, value| page.single(name, "counter", help, value);
         counter("boardcast_batches_total", "Batches published.", view.seq());
         let gaps = self.telemetry.gaps();
@@ -210,6 +219,10 @@ impl Application for App {
             "/api/latest" => Some(Self::latest as _),
             "/metrics" => Some(Self::metrics as _),
             "/healthz" => Some(Self::health as _),
+            "/api/history" => {
+                let answer = || self.histories.respond(&self.hub, request);
+                return self.guard(request, || Answer::Response(answer()));
+            }
             _ => None,
         };
         if let Some(make) = known {
@@ -219,7 +232,7 @@ impl Application for App {
             Some(response) => self.guard(request, || Answer::Response(response)),
             None => {
                 let sentence = "there is nothing here; the page is at /, the stream at /ws, \
-                                readings at /api/latest and /api/channels";
+                                readings at /api/latest, /api/history and /api/channels";
                 Answer::Response(Response::text(404, sentence))
             }
         }

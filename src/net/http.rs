@@ -147,6 +147,19 @@ impl Request {
         lines.flat_map(|line| line.split(',')).map(str::trim).filter(|item| !item.is_empty())
     }
 
+    /// Whether an answer may be compressed with gzip: it is named, and not with
+    /// the weight 0 (RFC 9110 section 12.5.3).
+    pub fn accepts_gzip(&self) -> bool {
+        self.header_list("accept-encoding").any(|coding| {
+            let mut parts = coding.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default();
+            let refused = parts.any(|part| {
+                part.strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0_f32))
+            });
+            matches!(name, "gzip" | "x-gzip" | "*") && !refused
+        })
+    }
+
     /// Whether the peer asks for a WebSocket.
     pub fn wants_websocket(&self) -> bool {
         self.header_list("upgrade").any(|name| name.eq_ignore_ascii_case("websocket"))

@@ -14,7 +14,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Batch, BootTime, Channel, ChannelId, ChannelName, Clock, Status, SystemClock, Value, ring::Ring,
+    Batch, BootTime, Channel, ChannelId, ChannelName, Clock, History, Status, SystemClock, Value,
+    ring::Ring,
 };
 use crate::error::{Error, Result};
 
@@ -33,11 +34,26 @@ pub struct HubSettings {
     /// minutes of 60 channels at 1 Hz. A smaller ring means that a slow client
     /// is told of a gap sooner.
     pub ring_bytes: usize,
+    /// The budget of [`History`], in bytes, all channels together. Default 4 MiB.
+    ///
+    /// With *c* channels that have numbers, each may take at least
+    /// `history_bytes / c - 600` bytes, and what some do not need serves the
+    /// others. At most 81 KiB hold a channel's 1 s buckets for 15 minutes, 10 s
+    /// for 3 hours, 1 min for 48 hours; 138 KiB where its numbers do not fit an
+    /// f32 (most counters); half of that, or less, where they seldom change.
+    /// With less, first the second day goes (57 and 97 KiB), then all three
+    /// reach back less far in proportion. Memory is taken as it fills. 0: no history.
+    pub history_bytes: usize,
 }
 
 impl Default for HubSettings {
     fn default() -> Self {
-        Self { device: "boardcast".into(), max_channels: 1024, ring_bytes: 1 << 20 }
+        Self {
+            device: "boardcast".into(),
+            max_channels: 1024,
+            ring_bytes: 1 << 20,
+            history_bytes: 4 << 20,
+        }
     }
 }
 
@@ -51,6 +67,8 @@ struct Shared {
     max_channels: usize,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    /// Locked after `state`, never before.
+    history: History,
     bell: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -155,6 +173,7 @@ impl Hub {
             max_channels: settings.max_channels,
             clock,
             state: Mutex::new(state),
+            history: History::new(settings.history_bytes),
             bell: OnceLock::new(),
         }))
     }
@@ -173,6 +192,12 @@ impl Hub {
     /// The clocks by which the hub's instants count.
     pub fn clock(&self) -> &dyn Clock {
         &*self.0.clock
+    }
+
+    /// What the channels' readings were. It has a lock of its own: reading it
+    /// does not hold up the hub.
+    pub fn history(&self) -> &History {
+        &self.0.history
     }
 
     /// Registers a source of readings.
@@ -353,6 +378,9 @@ impl Source {
             }
             entry.set_status(Status::Ok, version);
         }
+        let channels = &*channels;
+        let describe = |id: ChannelId| channels.get(id.0 as usize).map(|entry| &entry.channel);
+        self.hub.0.history.note(&batch, describe);
         ring.push(batch);
     }
 

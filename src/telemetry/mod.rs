@@ -3,7 +3,8 @@
 //! ```text
 //!  Source ──publish(Batch)──▶ Hub ─┬─ latest value of every channel
 //!                                  ├─ ring of the last batches, with a seq each
-//!                                  └─ descriptions, with a version
+//!                                  ├─ descriptions, with a version
+//!                                  └─ history: least, mean, greatest, three resolutions
 //! ```
 //!
 //! Nothing here knows a socket or an encoding: a reader takes a [`View`] and
@@ -12,6 +13,7 @@
 mod batch;
 mod channel;
 mod filter;
+mod history;
 mod hub;
 mod ring;
 mod time;
@@ -22,6 +24,7 @@ pub use self::{
     batch::Batch,
     channel::{Channel, ChannelId, ChannelName, Kind, Levels, MAX_LEVELS, MAX_NAME, Status},
     filter::{Filter, Filters, MAX_FILTERS},
+    history::{Archive, History, Keeper, Loaded, Plan, Summary},
     hub::{ChannelState, Hub, HubSettings, Source, View, Wall},
     time::{BootTime, Clock, SystemClock},
     value::{MAX_TEXT, Value},

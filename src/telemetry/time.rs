@@ -27,6 +27,14 @@ impl BootTime {
         self.0
     }
 
+    /// Whole milliseconds since boot, signed as the axis of
+    /// [`History`](super::History) is.
+    pub fn millis(self) -> i64 {
+        // Not `as_millis`: its 128 bits are dear on a 32-bit board.
+        let seconds = i64::try_from(self.0.as_secs()).unwrap_or(i64::MAX / 1000 - 1);
+        seconds * 1000 + i64::from(self.0.subsec_millis())
+    }
+
     /// The time from `earlier` to this instant, or zero when it is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

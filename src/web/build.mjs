@@ -28,11 +28,25 @@ const result = await build({
   logLevel: 'warning',
 });
 
+// The client alone, for other pages: one module, served as /boardcast.js.
+const client = await build({
+  absWorkingDir: here,
+  entryPoints: [{ in: '../../clients/js/src/index.ts', out: 'boardcast' }],
+  outdir: 'dist',
+  write: false,
+  bundle: true,
+  minify: true,
+  format: 'esm',
+  target: ['es2020'],
+  charset: 'utf8',
+  logLevel: 'warning',
+});
+
 const licenses = await licensesOf(result.metafile);
 
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist);
-for (const file of result.outputFiles) await writeFile(file.path, file.contents);
+for (const file of [...result.outputFiles, ...client.outputFiles]) await writeFile(file.path, file.contents);
 for (const name of ['index.html', 'favicon.svg']) await copyFile(join(here, name), join(dist, name));
 await writeFile(join(dist, 'licenses.txt'), licenses);
 

@@ -44,6 +44,16 @@ export class Chart {
     this.plot = new uPlot(this.uplotOptions(width, height), empty, host);
   }
 
+  /** How often the lines are interrupted, as far as they are shown. */
+  get breaks(): number {
+    return this.points.reduce((sum, { y }) => sum + y.slice(1, -1).filter((value) => value === null).length, 0);
+  }
+
+  /** The instant of the oldest reading that is drawn. */
+  get oldest(): number {
+    return Math.min(...this.points.map(({ x }) => x[0] ?? Infinity));
+  }
+
   draw(view: View): void {
     this.view = view;
     const from = view.end - view.seconds;

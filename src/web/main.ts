@@ -1,7 +1,8 @@
 // Joins the parts; everything that touches the browser's globals for more than the document does so here.
 
+import { Board } from '../../clients/js/src/board.js';
 import { byId } from './dom';
-import { Link, type Socket } from './link';
+import { Past } from './past';
 import { Store } from './store';
 import { Ticker } from './ticker';
 import { PageView } from './view';
@@ -9,39 +10,30 @@ import { chosenSeconds } from './window';
 
 const store = new Store();
 const page = new PageView(store);
-const seconds = chosenSeconds(byId('window'), () => ticker.request());
-const ticker = new Ticker((now) => page.update(link.state, seconds(), now));
-const link = new Link(
-  {
-    open,
-    now: () => performance.now(),
-    random: Math.random,
-    setTimeout: (run, ms) => setTimeout(run, ms),
-    clearTimeout: (timer) => clearTimeout(timer as number),
-  },
-  {
-    message: (message) => {
-      store.apply(message, performance.now());
-      ticker.request();
-    },
-    state: ({ name }) => {
-      if (name === 'reconnecting') store.lost(performance.now());
-      ticker.request();
-    },
-  },
-);
+const token = new URLSearchParams(location.search).get('token');
+const board = new Board(undefined, { binary: true, ...(token !== null && { token }) }, { base: location.href });
+const past = new Past((query) => board.history(query), store);
+const seconds = chosenSeconds(byId('window'), () => lookBack());
+const ticker = new Ticker((now) => page.update(board, seconds(), now));
 
-function open(): Socket {
-  const url = new URL('ws', location.href);
-  url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
-  url.hash = ''; // A fragment in a WebSocket's address is an error in older browsers.
-  return new WebSocket(url.href) as Socket;
+function lookBack(): void {
+  ticker.request();
+  if (board.status === 'live') void past.reachBack(seconds()).then(() => ticker.request());
 }
 
-addEventListener('online', () => link.nudge());
-document.addEventListener('visibilitychange', () => {
-  if (!document.hidden) link.nudge();
+/** A connection is new: its first readings come when all channels are described. */
+let joined = false;
+board.addEventListener('open', () => (joined = true));
+board.addEventListener('message', ({ message }) => {
+  store.apply(message, performance.now());
+  ticker.request();
+  if (!joined || message.type !== 'data') return;
+  joined = false;
+  lookBack();
 });
+board.addEventListener('gap', (loss) => store.lose(loss, performance.now()));
+board.addEventListener('close', () => store.lost(performance.now()));
+board.addEventListener('status', () => ticker.request());
+// For the browser's console: `board.latest`, `board.on('cpu/#', console.log)`.
+Object.assign(window, { board });
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => page.restyle());
-
-link.start();

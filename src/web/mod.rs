@@ -26,7 +26,7 @@ pub(crate) fn respond(request: &Request) -> Option<Response> {
     };
     let response = if request.header_list("if-none-match").any(|tag| same_tag(tag, file.tag)) {
         Response::not_modified()
-    } else if accepts_gzip(request) {
+    } else if request.accepts_gzip() {
         Response::new(200, file.media_type, file.gzip).header("Content-Encoding", "gzip")
     } else {
         Response::new(200, file.media_type, file.plain)
@@ -50,16 +50,4 @@ fn without_page() -> Response {
 /// RFC 9110 section 13.1.2: weak comparison.
 fn same_tag(offered: &str, tag: &str) -> bool {
     offered == "*" || offered.trim_start_matches("W/") == tag
-}
-
-/// RFC 9110 section 12.5.3: named and not given the weight 0.
-fn accepts_gzip(request: &Request) -> bool {
-    request.header_list("accept-encoding").any(|coding| {
-        let mut parts = coding.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        let refused = parts.any(|part| {
-            part.strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0_f32))
-        });
-        matches!(name, "gzip" | "x-gzip" | "*") && !refused
-    })
 }

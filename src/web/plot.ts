@@ -2,7 +2,7 @@
 // only as long as it is on screen. Redraws are skipped when neither the readings nor the time would move a pixel.
 
 import { Chart, type ChartOptions, type View } from './chart';
-import { el } from './dom';
+import { el, setAttribute } from './dom';
 import type { OnScreen } from './onscreen';
 
 export class Plot {
@@ -46,6 +46,9 @@ export class Plot {
     if (state === this.drawn) return;
     this.drawn = state;
     this.chart.draw(view);
+    // A picture says nothing to a test, or to a script of the page's owner.
+    setAttribute(this.element, 'data-breaks', String(this.chart.breaks));
+    setAttribute(this.element, 'data-oldest', String(this.chart.oldest));
   }
 
   restyle(): void {

@@ -17,6 +17,14 @@ export interface Points {
   isolated: number[];
 }
 
+/** Readings of before, `null` where there was none: one entry a step. */
+export interface Past {
+  t: readonly number[];
+  step: number;
+  low: readonly (number | null)[];
+  high: readonly (number | null)[];
+}
+
 export class Series {
   private readonly t: Float64Array;
   private readonly v: Float64Array;
@@ -74,6 +82,27 @@ export class Series {
     if (this.count === 0 || Number.isNaN(this.v[this.at(this.count - 1)])) return;
     this.append(this.lastTime, NaN);
     this.slice = NaN;
+  }
+
+  /** Puts what was before the first reading in front of it. Within a step only its lowest and highest reading are known. */
+  prefill({ t, step, low, high }: Past): void {
+    const here = this.all();
+    const first = here[0]?.[0] ?? Infinity;
+    const past = new Series(this.capacity, this.sliceSeconds);
+    t.forEach((start, i) => {
+      if (start + step > first) return;
+      const [lowest, highest] = [low[i] ?? null, high[i] ?? null];
+      if (lowest === null || highest === null) return past.gap();
+      past.push(start, lowest);
+      if (highest !== lowest) past.push(start + step / 2, highest);
+    });
+    this.start = this.count = 0;
+    for (const [time, value] of [...past.all(), ...here]) this.append(time, value);
+    this.lastTime = Math.max(this.lastTime, past.lastTime);
+  }
+
+  private all(): [number, number][] {
+    return Array.from({ length: this.count }, (_, i) => [this.t[this.at(i)] as number, this.v[this.at(i)] as number]);
   }
 
   /** The points from `from` on, and one before it so that the line enters from the edge. Reuses the arrays of `out`. */

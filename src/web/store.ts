@@ -2,7 +2,9 @@
 // It outlives connections and restarts of the board, so that charts go on where they were, with a gap and not a lie.
 
 import { BoardClock } from './boardclock';
-import type { Data, Description, Hello, Message, Value } from './protocol';
+import type { History } from '../../clients/js/src/history.js';
+import type { Loss } from '../../clients/js/src/place.js';
+import type { Channel as Description, Data, Hello, Message, Value } from '../../clients/js/src/protocol.js';
 import { Series } from './series';
 import { MOST_PLACES, placesOf } from './units';
 
@@ -60,28 +62,37 @@ export class Store {
         return this.describe(message.channels, nowMs);
       case 'data':
         return this.data(message, nowMs);
-      case 'gap':
-        this.missed += message.to - message.from + 1;
-        this.missedAt = nowMs;
-        return this.interrupt();
       case 'clock':
         this.synced = message.synced;
         return this.clock.set(message.time, nowMs);
       case 'heartbeat':
         return this.clock.set(message.time, nowMs);
-      case 'error':
-        return; // Answers to what a client sent; this page sends nothing.
+      default:
+        return; // What was lost comes to `lose`; the rest answers what a client sent.
+    }
+  }
+
+  /** Readings are missing from here on: no line may lead across. */
+  lose({ from, to, epochChanged }: Loss, nowMs: number): void {
+    if (!epochChanged) {
+      this.missed += to - from + 1;
+      this.missedAt = nowMs;
+    }
+    for (const channel of this.channels.values()) channel.series.gap();
+  }
+
+  /** What was before the page came. */
+  prefill({ t, step, channels }: History): void {
+    for (const [name, { min, max }] of channels) {
+      const channel = this.channels.get(name);
+      channel?.series.prefill({ t, step, low: min, high: max });
+      if (channel) channel.version += 1;
     }
   }
 
   /** The connection is gone: from now on nothing can arrive, which says nothing about any single channel. */
   lost(nowMs: number): void {
     this.lostAt ??= nowMs;
-  }
-
-  /** Readings are missing from here on: no line may lead across. */
-  private interrupt(): void {
-    for (const channel of this.channels.values()) channel.series.gap();
   }
 
   /** What happens by time alone. */
@@ -110,10 +121,8 @@ export class Store {
     this.clock.set(hello.time, nowMs);
     this.device = hello.device;
     this.synced = hello.synced;
-    this.missed = 0;
     this.helloAt = nowMs;
     this.lostAt = null;
-    this.interrupt();
     for (const [name, channel] of this.channels) {
       channel.confirmed = false;
       if (this.epoch !== null && this.epoch !== hello.epoch) {
@@ -156,7 +165,7 @@ export class Store {
       if (!channel) continue;
       // A snapshot repeats the last good value of a channel that is silent: to be shown, but it's no reading of now.
       const repeated = data.snapshot && channel.description.status !== 'ok';
-      column.forEach((value, row) => record(channel, data.times[row] as number, value, repeated));
+      for (let row = 0; row < column.length; row++) record(channel, data.times[row] as number, column[row] as Value, repeated);
       if (!repeated) channel.arrivedAt = nowMs;
       channel.version += 1;
     }
@@ -184,7 +193,7 @@ function newChannel(description: Description): Channel {
 }
 
 function record(channel: Channel, t: number, value: Value, repeated: boolean): void {
-  if (value === null) {
+  if (value === null || Number.isNaN(value)) {
     channel.missing = true;
     channel.series.gap();
     return;

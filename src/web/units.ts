@@ -1,7 +1,7 @@
 // Boards send SenML units (RFC 8428 §12.1, RFC 8798), which are made for machines: `Cel`, `B/s`, seconds of uptime.
 // People read °C, MiB/s and days. This is the only place that translates, so that a value, an axis and a tooltip agree.
 
-import type { Value } from './protocol';
+import type { Value } from '../../clients/js/src/protocol.js';
 
 /** Number and unit apart, so that the unit can be set smaller. */
 export interface Formatted {

@@ -2,8 +2,11 @@
 // missed stands at the top, always.
 
 import { byId, setAttribute, setText } from './dom';
-import type { LinkState } from './link';
+import type { Board } from '../../clients/js/src/board.js';
 import type { Store } from './store';
+
+/** What is told of the connection. */
+export type Connection = Pick<Board, 'status' | 'retryAt' | 'reason'>;
 
 export class StatusView {
   private readonly device = byId('device');
@@ -14,37 +17,38 @@ export class StatusView {
   private readonly count = byId('count');
   private readonly empty = byId('empty');
 
-  update(store: Store, link: LinkState, nowMs: number): void {
-    const offline = !navigator.onLine && link.name !== 'live';
-    setAttribute(document.body, 'data-state', link.name);
-    setText(this.pill, pillText(link, offline, nowMs));
-    setAttribute(this.pill, 'title', link.name === 'reconnecting' && link.why ? link.why : null);
+  update(store: Store, link: Connection): void {
+    const offline = !navigator.onLine && link.status !== 'live';
+    setAttribute(document.body, 'data-state', link.status);
+    setText(this.pill, pillText(link, offline));
+    setAttribute(this.pill, 'title', link.reason || null);
     // The countdown is for the eyes; read aloud every second it would be torture.
-    setText(this.announcement, ANNOUNCEMENTS[link.name]);
+    setText(this.announcement, ANNOUNCEMENTS[link.status]);
     if (store.device) {
       setText(this.device, store.device);
       if (document.title !== store.device) document.title = store.device;
     }
-    this.unsynced.hidden = store.synced || link.name !== 'live';
+    this.unsynced.hidden = store.synced || link.status !== 'live';
     this.missed.hidden = store.missed === 0;
     if (store.missed > 0) setText(this.missed, store.missed === 1 ? '1 batch missed' : `${store.missed} batches missed`);
     const size = store.channels.size;
     setText(this.count, size === 0 ? '' : size === 1 ? '1 channel' : `${size} channels`);
     this.empty.hidden = size > 0;
-    setText(this.empty, link.name === 'live' ? 'This board sends no readings yet.' : 'Waiting for the board.');
+    setText(this.empty, link.status === 'live' ? 'This board sends no readings yet.' : 'Waiting for the board.');
   }
 }
 
-const ANNOUNCEMENTS: Record<LinkState['name'], string> = {
+const ANNOUNCEMENTS: Record<Connection['status'], string> = {
   connecting: 'Connecting to the board',
   live: 'Connected, values are live',
   reconnecting: 'Connection lost, values are no longer live',
+  closed: 'Not connected',
 };
 
-function pillText(link: LinkState, offline: boolean, nowMs: number): string {
-  if (link.name === 'live') return 'Live';
-  if (link.name === 'connecting') return 'Connecting';
+function pillText({ status, retryAt }: Connection, offline: boolean): string {
+  if (status === 'live') return 'Live';
+  if (status === 'connecting') return 'Connecting';
   if (offline) return 'Offline';
-  const seconds = link.retryAt === null ? 0 : Math.ceil((link.retryAt - nowMs) / 1000);
+  const seconds = retryAt === null ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
   return seconds > 0 ? `Reconnecting in ${seconds} s` : 'Reconnecting';
 }

@@ -3,12 +3,11 @@
 
 import { arrange, byId, el, setText } from './dom';
 import { formOf, groupsOf, type Group } from './layout';
-import type { LinkState } from './link';
 import { OnScreen } from './onscreen';
 import type { Channel, Store } from './store';
 import { Card } from './view-card';
 import { HeadlineView } from './view-headline';
-import { StatusView } from './view-status';
+import { StatusView, type Connection } from './view-status';
 
 interface GroupElements {
   section: HTMLElement;
@@ -33,9 +32,9 @@ export class PageView {
     this.headline = new HeadlineView(byId('headline'), store, this.onScreen);
   }
 
-  update(link: LinkState, seconds: number, nowMs: number): void {
+  update(link: Connection, seconds: number, nowMs: number): void {
     this.store.tick(nowMs);
-    this.status.update(this.store, link, nowMs);
+    this.status.update(this.store, link);
     const shape = this.shape();
     if (shape !== this.arranged) {
       this.arranged = shape;

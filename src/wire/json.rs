@@ -62,7 +62,10 @@ impl Serialize for Value {
 }
 
 /// A whole number is written without ".0": shorter, and the same to JSON.
-fn serialize_number<S: Serializer>(number: f64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn serialize_number<S: Serializer>(
+    number: f64,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
     if number.fract() == 0.0 && number.abs() <= EXACT {
         serializer.serialize_i64(number as i64)

@@ -13,6 +13,7 @@ mod crowd;
 mod deflate;
 mod delivery;
 mod fixture;
+mod history;
 mod http;
 mod inputs;
 mod lines;
@@ -26,4 +27,5 @@ mod stream;
 mod stress;
 #[cfg(all(feature = "tls", not(target_env = "musl")))]
 mod tls;
+mod watch;
 mod websocket;

@@ -2,26 +2,72 @@
 //
 //   CHROMIUM   the browser; Debian's when unset.
 
+import { readdir, readFile } from 'node:fs/promises';
 import { chromium } from 'playwright-core';
 import { Arrivals, DEADLINE_MS, within } from './waiting.mjs';
 
+const OPTIONS = {
+  executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+  args: [
+    '--headless',
+    '--no-sandbox', // It refuses to run as root with one, and CI often is root.
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    // Whatever else it may want from outside: nothing has an address but the loopback.
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+  ],
+};
+
 /** Playwright adds a fresh user data folder, and removes it. */
 export function launch() {
-  return chromium.launch({
-    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
-    args: [
-      '--headless',
-      '--no-sandbox', // It refuses to run as root with one, and CI often is root.
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      // Whatever else it may want from outside: nothing has an address but the loopback.
-      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-    ],
+  return chromium.launch(OPTIONS);
+}
+
+/**
+ * A browser of its own that can be put to sleep, all its processes at once, as closing the lid does. (The freezing of
+ * pages that DevTools offer does nothing in headless Chromium.)
+ */
+export async function launchToSleep(t) {
+  const server = await chromium.launchServer(OPTIONS);
+  const { pid } = server.process();
+  const all = async () => (await descendants(pid)).filter((process) => process.state !== 'Z');
+  const wake = () => all().then((processes) => signal(processes, 'SIGCONT'));
+  t.after(async () => {
+    await wake(); // Stopped processes would not end.
+    await server.close();
   });
+  const sleep = async () => {
+    // A process that is started meanwhile is caught in the next round.
+    const awake = async () => (await all()).filter(({ state }) => state !== 'T');
+    for (let rest = await awake(); rest.length > 0; rest = await awake()) signal(rest, 'SIGSTOP');
+  };
+  return { browser: await chromium.connect(server.wsEndpoint()), sleep, wake };
+}
+
+function signal(processes, name) {
+  for (const { pid } of processes) {
+    try {
+      process.kill(pid, name);
+    } catch (error) {
+      if (error.code !== 'ESRCH') throw error; // It has ended by itself.
+    }
+  }
+}
+
+/** This process and all below it, with their states (proc_pid_stat(5)). */
+async function descendants(root) {
+  const found = [];
+  for (const entry of await readdir('/proc')) {
+    const stat = /^\d+$/.test(entry) && (await readFile(`/proc/${entry}/stat`, 'utf8').catch(() => ''));
+    const [, state, parent] = /\) (\S) (\d+)/.exec(stat || '') ?? [];
+    if (state) found.push({ pid: Number(entry), parent: Number(parent), state });
+  }
+  const below = (pid) => found.filter(({ parent }) => parent === pid).flatMap((child) => [child, ...below(child.pid)]);
+  return [...found.filter(({ pid }) => pid === root), ...below(root)];
 }
 
 export const DESKTOP = { width: 1280, height: 900 };

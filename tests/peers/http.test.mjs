@@ -39,7 +39,7 @@ describe('curl', () => {
     assert.equal(plain.headers['content-encoding'], undefined);
     const names = [...plain.body.toString().matchAll(/(?:src|href)="([\w.-]+\.(?:js|css|svg))"/g)].map(([, name]) => name);
     assert.ok(names.includes('app.js') && names.includes('app.css'), `it names ${names}`);
-    for (const name of ['', ...new Set(names)]) {
+    for (const name of ['', 'boardcast.js', ...new Set(names)]) {
       const address = `${board.origin}/${name}`;
       const [plain, gzip] = await Promise.all([curl(address), curl('--compressed', address)]);
       assert.equal(plain.status, 200, name);
@@ -48,6 +48,30 @@ describe('curl', () => {
       assert.ok(Number(gzip.headers['content-length']) < plain.body.length, `${name} is smaller on the way`);
       assert.deepEqual(gzip.body, plain.body, name);
     }
+  });
+
+  test('looks back: JSON in columns, the same as CSV, compressed on the way', async () => {
+    const address = `${board.origin}/api/history?channels=cpu/%23,uptime&last=1m`;
+    const [json, csv] = await Promise.all([curl(address), curl('--compressed', '--header', 'Accept: text/csv', address)]);
+    assert.equal(json.status, 200);
+    assert.equal(json.headers['content-type'], 'application/json');
+    assert.equal(csv.headers['content-type'], 'text/csv; charset=utf-8');
+    assert.equal(csv.headers['content-encoding'], 'gzip');
+    assert.match(csv.headers.vary, /\bAccept\b.*\bAccept-Encoding\b/);
+    const { step, t, channels } = JSON.parse(json.body);
+    assert.equal(step, 1);
+    assert.ok(t.length >= 1 && 'cpu/usage' in channels && 'uptime' in channels);
+    for (const [name, { min, mean, max }] of Object.entries(channels)) {
+      assert.deepEqual([min.length, mean.length, max.length], [t.length, t.length, t.length], name);
+      for (const i of t.keys()) assert.ok(min[i] === null || (min[i] <= mean[i] && mean[i] <= max[i]), name);
+    }
+    const [names, ...rows] = csv.body.toString().trimEnd().split('\r\n').map((line) => line.split(','));
+    assert.deepEqual(names.slice(0, 1), ['time']);
+    assert.deepEqual(new Set(names.slice(1)), new Set(Object.keys(channels).flatMap((name) => ['min', 'mean', 'max'].map((part) => `${name}.${part}`))));
+    assert.ok(rows.length >= t.length && rows.every((row) => row.length === names.length));
+    const unclear = await curl(`${board.origin}/api/history?channels=uptime&last=15`);
+    assert.equal(unclear.status, 400);
+    assert.ok(isSentence(unclear.body), unclear.body.toString());
   });
 
   test('that has the page already is told so by its entity tag', async () => {

@@ -1,7 +1,9 @@
 // The code that people copy, run as they would: the README's three lines, and the article's.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -17,23 +19,48 @@ before(async () => {
 });
 after(() => browser.close());
 
-test('the three lines of JavaScript in the README print readings', async (t) => {
+/** The JavaScript in the README, block by block, for the board at `address`. */
+async function snippets(address) {
   const readme = await readFile(README, 'utf8').catch(() => assert.fail(`there is no ${README}`));
-  const code = /^```js\n(.*?)^```$/ms.exec(readme)?.[1];
-  assert.ok(code, 'the README has no ```js block');
-  assert.equal(code.trim().split('\n').length, 3, 'the first ```js block of the README has three lines');
-  const address = 'ws://127.0.0.1:8642/ws';
-  assert.ok(code.includes(address), `it connects to ${address}`);
+  const blocks = [...readme.matchAll(/^```js\n(.*?)^```$/gms)].map(([, code]) => code);
+  const own = '127.0.0.1:8642';
+  for (const code of blocks) assert.ok(code.includes(own), `it connects to ${own}`);
+  return blocks.map((code) => code.replaceAll(own, address));
+}
 
-  const board = await Board.start(t, '--interval', '100ms');
-  const tab = await Tab.open(t, browser);
-  await tab.page.goto(board.origin);
-  await tab.page.evaluate(code.replace(address, board.stream));
+async function printsReadings(tab) {
   for (let count = 0; count < 3; count += 1) {
     const { text } = await tab.console.next('reading in the console');
     assert.match(text, /^\d+(\.\d+)? %$/);
   }
   assert.deepEqual(tab.errors, []);
+}
+
+test('the first three lines of JavaScript in the README print readings, in a page of another host that is let in', async (t) => {
+  const elsewhere = createServer((_, response) => response.end('<!doctype html><title>Elsewhere</title>'));
+  elsewhere.listen(0, '127.0.0.1');
+  await once(elsewhere, 'listening');
+  t.after(() => elsewhere.close());
+  const origin = `http://127.0.0.1:${elsewhere.address().port}`;
+
+  const board = await Board.start(t, '--interval', '100ms', '--allow-origin', origin);
+  const [code] = await snippets(board.address);
+  assert.equal(code.trim().split('\n').length, 3);
+  const tab = await Tab.open(t, browser);
+  await tab.page.goto(origin);
+  await tab.page.addScriptTag({ type: 'module', content: code });
+  await printsReadings(tab);
+});
+
+test('the three lines of JavaScript in the README that need no module print readings', async (t) => {
+  const board = await Board.start(t, '--interval', '100ms');
+  const [, code] = await snippets(board.address);
+  assert.equal(code.trim().split('\n').length, 3);
+  const tab = await Tab.open(t, browser);
+  await tab.page.goto(board.origin);
+  // As a script of its own: the page has a `board`, too.
+  await tab.page.evaluate(`{ ${code} }`);
+  await printsReadings(tab);
 });
 
 /** As the article has it. */

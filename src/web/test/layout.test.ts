@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { groupsOf, headlineOf } from '../layout';
-import { parse } from '../protocol';
+import { parse } from '../../../clients/js/src/protocol.js';
 import { Store } from '../store';
 
 function board(channels: object[], values: object = {}): Store['channels'] {

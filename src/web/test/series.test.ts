@@ -94,3 +94,31 @@ test('buffers are reused without leftovers', () => {
   series.copy(7, out);
   assert.deepEqual(out, { x: [6, 7, 8], y: [6, 7, 8], isolated: [] });
 });
+
+const shown = (series: Series): [number, number | null][] => {
+  const { x, y } = points(series);
+  return x.map((t, i) => [t, y[i] ?? null]);
+};
+
+test('the past comes in front, and the newest slice goes on', () => {
+  const series = new Series(20, 1);
+  series.push(30.1, 5);
+  series.push(30.2, 6);
+  series.prefill({ t: [0, 10, 20, 25], step: 10, low: [1, null, 2, 7], high: [1, null, 3, 8] });
+  series.push(30.3, 4);
+  assert.deepEqual(shown(series), [[0, 1], [0, null], [20, 2], [25, 3], [30.2, 6], [30.3, 4]], 'the last step overlaps what is here');
+});
+
+test('the past alone, and then the present', () => {
+  const series = new Series(20, 1);
+  series.prefill({ t: [0, 10], step: 10, low: [1, 2], high: [1, 2] });
+  series.push(20, 3);
+  assert.deepEqual(shown(series), [[0, 1], [10, 2], [20, 3]]);
+});
+
+test('where there is no room for all of the past, the newest stays', () => {
+  const series = new Series(3, 1);
+  series.push(30, 5);
+  series.prefill({ t: [0, 10, 20], step: 10, low: [1, 2, 3], high: [1, 2, 3] });
+  assert.deepEqual(shown(series), [[10, 2], [20, 3], [30, 5]]);
+});

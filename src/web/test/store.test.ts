@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parse } from '../protocol';
+import { parse } from '../../../clients/js/src/protocol.js';
 import type { Points } from '../series';
 import { CONFIRM_MS, GAP_NOTE_MS, GONE_MS, Store, type Channel } from '../store';
 
@@ -67,13 +67,44 @@ test('a change of status alone moves nothing on the page', () => {
   assert.ok(channel(store, 'cpu/usage').version > version);
 });
 
-test('the same board again: charts go on, with a gap', () => {
+test('the same board again, and nothing was lost: charts go on as if nothing had been', () => {
+  const store = new Store();
+  send(store, hello('a', [cpu]));
+  send(store, data(101, { 'cpu/usage': 1 }));
+  store.lost(500);
+  send(store, hello('a', [cpu]));
+  send(store, data(109, { 'cpu/usage': 2 }));
+  assert.deepEqual(line(store, 'cpu/usage'), [1, 2]);
+  assert.equal(store.missed, 0);
+});
+
+test('the same board again, and readings were lost: charts go on, with a gap', () => {
   const store = new Store();
   send(store, hello('a', [cpu]));
   send(store, data(101, { 'cpu/usage': 1 }));
   send(store, hello('a', [cpu]));
-  send(store, data(109, { 'cpu/usage': 2 }));
+  store.lose({ from: 2, to: 9, epochChanged: false }, 0);
+  send(store, data(109, { 'cpu/usage': 2 }, { snapshot: true }));
   assert.deepEqual(line(store, 'cpu/usage'), [1, null, 2]);
+  assert.equal(store.missed, 8);
+});
+
+test('what was before comes in front, for the channels that are known', () => {
+  const store = new Store();
+  send(store, hello('a', [cpu, door]));
+  send(store, data(120, { 'cpu/usage': 9 }));
+  const track = { min: [1, null], mean: [2, null], max: [3, null] };
+  store.prefill({ from: 100, to: 120, step: 10, t: [100, 110], channels: new Map([['cpu/usage', track], ['no/such', track]]) });
+  assert.deepEqual(line(store, 'cpu/usage'), [1, 3, null, 9]);
+  assert.equal(store.channels.size, 2);
+});
+
+test('binary columns are read like others, NaN is no reading', () => {
+  const store = new Store();
+  send(store, hello('a', [cpu]));
+  const values = new Map([['cpu/usage', new Float64Array([1, NaN, 3])]]);
+  store.apply({ type: 'data', seq: 2, snapshot: false, more: false, times: new Float64Array([101, 102, 103]), values }, 0);
+  assert.deepEqual(line(store, 'cpu/usage'), [1, null, 3]);
 });
 
 test('a new start of the board: the list is rebuilt, charts of the same name go on', () => {
@@ -81,6 +112,7 @@ test('a new start of the board: the list is rebuilt, charts of the same name go 
   send(store, hello('a', [cpu, door]));
   send(store, data(101, { 'cpu/usage': 1, door: 'open' }));
   const { series } = channel(store, 'cpu/usage');
+  store.lose({ from: 1, to: 3, epochChanged: true }, 0);
   send(store, hello('b', [cpu]));
   assert.deepEqual([...store.channels.keys()], ['cpu/usage']);
   assert.equal(channel(store, 'cpu/usage').series, series);
@@ -116,7 +148,7 @@ test('a gap is counted, interrupts the lines, and its note goes away', () => {
   const store = new Store();
   send(store, hello('a', [cpu]));
   send(store, data(101, { 'cpu/usage': 1 }));
-  send(store, { type: 'gap', from: 10, to: 156 }, 5000);
+  store.lose({ from: 10, to: 156, epochChanged: false }, 5000);
   send(store, data(109, { 'cpu/usage': 2 }, { snapshot: true }), 5000);
   assert.equal(store.missed, 147);
   assert.deepEqual(line(store, 'cpu/usage'), [1, null, 2]);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Value } from '../protocol';
+import type { Value } from '../../../clients/js/src/protocol.js';
 import { clockTime, duration, format, placesOf, short, text } from '../units';
 
 const shown = (value: Value, unit?: string, places = typeof value === 'number' ? placesOf(value) : 0): string =>

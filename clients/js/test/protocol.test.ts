@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parse, type Data, type Hello } from '../protocol';
+import { parse, type Data, type Hello } from '../src/protocol.js';
 
 const parsed = (message: unknown): ReturnType<typeof parse> => parse(JSON.stringify(message));
 
@@ -13,8 +13,9 @@ test('a hello is read whole, with what it leaves out filled in', () => {
   }) as Hello;
   assert.equal(hello.heartbeat, 15);
   assert.equal(hello.synced, true);
+  assert.equal(hello.mayPublish, false);
   assert.deepEqual(hello.channels, [
-    { name: 'cpu/usage', kind: 'gauge', status: 'ok', unit: '%', min: 0, max: 100, staleAfter: 5 },
+    { id: 0, name: 'cpu/usage', kind: 'gauge', status: 'ok', unit: '%', min: 0, max: 100, staleAfter: 5 },
   ]);
 });
 
@@ -30,8 +31,8 @@ test('what cannot be understood is dropped and never throws', () => {
 });
 
 test('an unknown kind or status falls back, a channel without a name is skipped', () => {
-  const message = parsed({ type: 'channels', channels: [{ name: 'a', kind: 'histogram', status: 'odd', unit: '' }, { id: 3 }, null, 'x'] });
-  assert.deepEqual(message, { type: 'channels', channels: [{ name: 'a', kind: 'gauge', status: 'ok' }] });
+  const message = parsed({ type: 'channels', channels: [{ id: 4, name: 'a', kind: 'histogram', status: 'odd', unit: '' }, { id: 3 }, null, 'x'] });
+  assert.deepEqual(message, { type: 'channels', channels: [{ id: 4, name: 'a', kind: 'gauge', status: 'ok' }] });
 });
 
 test('one row and many rows come out alike', () => {
@@ -53,7 +54,21 @@ test('names that mean something in JavaScript are just names', () => {
   assert.deepEqual([...data.values.keys()].sort(), ['__proto__', 'constructor']);
 });
 
+test('a part says whether more follows', () => {
+  const part = (fields: object): boolean => (parsed({ type: 'data', seq: 1, t: 1, values: {}, ...fields }) as Data).more;
+  assert.deepEqual([part({}), part({ more: true }), part({ snapshot: true }), part({ snapshot: true, more: true })], [false, true, false, true]);
+});
+
 test('a gap that runs backwards is none', () => {
   assert.deepEqual(parsed({ type: 'gap', from: 4, to: 9 }), { type: 'gap', from: 4, to: 9 });
   assert.equal(parsed({ type: 'gap', from: 9, to: 4 }), null);
+});
+
+test('answers keep the number of their question', () => {
+  assert.deepEqual(parsed({ type: 'subscribed', channels: ['a'], max_hz: 5, recovered: true, id: 7 }), {
+    type: 'subscribed', channels: ['a'], maxHz: 5, recovered: true, id: 7,
+  });
+  assert.deepEqual(parsed({ type: 'subscribed', channels: ['a'] }), { type: 'subscribed', channels: ['a'], recovered: false });
+  assert.deepEqual(parsed({ type: 'error', code: 'bad_filter', message: 'no', id: 'x' }), { type: 'error', code: 'bad_filter', message: 'no', id: 'x' });
+  assert.deepEqual(parsed({ type: 'published', id: 3 }), { type: 'published', id: 3 });
 });
