@@ -20,11 +20,15 @@ use nix::{
 
 use crate::{
     app::App,
-    config::{Config, PORT},
+    config::{Config, PORT, SocketPlace},
     error::{Error, Result},
     net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
     service,
-    sources::{Own, Sampler, vitals::Vitals},
+    sources::{
+        Intake, Own, Sampler,
+        inputs::{self, Input, UnixInput},
+        vitals::Vitals,
+    },
     telemetry::{Archive, Hub, HubSettings, Keeper},
 };
 
@@ -55,6 +59,7 @@ pub fn serve(mut config: Config) -> Result<Ended> {
         networks: Networks::local(config.allow.clone()),
         origins: Origins::Own(config.allow_origin.clone()),
     };
+    let inputs = take_readings(&config, &hub, &app)?;
     let engine = net::start(listeners, app.clone(), gate, config.limits.clone(), Some(signals))?;
     app.watch(&engine);
 
@@ -69,9 +74,11 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     let sampler = sampler.start().map_err(|error| Error::io("start the sampler", error))?;
     let mut pulses = engine.pulses();
     pulses.push(sampler.pulse());
+    pulses.extend(inputs.iter().map(Input::pulse));
     let watchdog = service::watchdog(pulses)?;
     // No more signs of life are due once it stops.
     app.at_stop(move || drop(watchdog));
+    app.at_stop(move || drop(inputs));
     app.keep(sampler);
     if let Some(keeper) = &keeper {
         // Behind the last reading, and while the connections close.
@@ -89,6 +96,51 @@ pub fn serve(mut config: Config) -> Result<Ended> {
         log::warn!("the last minutes of history are not kept: the disk takes too long");
     }
     ended
+}
+
+/// Opens what readings are pushed in by.
+fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    let intake = |name: &str| {
+        let intake = Intake::new(hub, name);
+        app.count(&intake);
+        intake
+    };
+    let started = |input: io::Result<Input>| {
+        input.map_err(|error| Error::io("start the thread of an input", error))
+    };
+    if config.stdin {
+        inputs.push(started(inputs::stdin(intake("stdin"), io::stdin()))?);
+    }
+    if let Some(socket) = unix_socket(&config.socket)? {
+        log::info!("readings are taken at {}", socket.path().display());
+        inputs.push(started(socket.start(intake("socket")))?);
+    }
+    if let Some(address) = config.udp {
+        let networks = Networks::local(config.allow.clone());
+        let (input, address) = inputs::udp(intake("udp"), address, networks)?;
+        log::info!("readings are taken at udp {address}");
+        inputs.push(input);
+    }
+    Ok(inputs)
+}
+
+/// The socket at its place; at a usual one it may be missing: who has not
+/// asked for it can do without.
+fn unix_socket(place: &SocketPlace) -> Result<Option<UnixInput>> {
+    let places = match place {
+        SocketPlace::None => return Ok(None),
+        SocketPlace::At(path) => return UnixInput::bind(path).map(Some),
+        SocketPlace::Usual => inputs::socket_places(std::env::var_os("XDG_RUNTIME_DIR").as_deref()),
+    };
+    for path in places {
+        match UnixInput::bind(&path) {
+            Ok(socket) => return Ok(Some(socket)),
+            Err(error) => log::debug!("{error}"),
+        }
+    }
+    log::debug!("readings are taken at no Unix socket; --socket PATH makes one");
+    Ok(None)
 }
 
 fn keep_history(config: &Config, hub: &Hub) -> Result<Option<Keeper>> {
@@ -169,9 +221,10 @@ fn fit_to_process(limits: &mut Limits) {
 }
 
 /// Descriptors beside the connections': two a worker; standard streams,
-/// listeners, the accept loop's own, refused peers, a file that is being read.
+/// listeners, the accept loop's own, refused peers, a file that is being read;
+/// the inputs with the clients of the Unix socket.
 fn own_descriptors(limits: &Limits) -> libc::rlim_t {
-    2 * limits.workers as libc::rlim_t + 30
+    2 * limits.workers as libc::rlim_t + 30 + 24
 }
 
 fn serve_fewer(limits: &mut Limits, affordable: usize, because: &str) {

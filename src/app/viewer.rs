@@ -106,11 +106,17 @@ impl Telemetry {
     }
 
     /// A place for a new client. Its first wish, if it has one, waits already.
-    pub(super) fn viewer(&self, encoding: Encoding, wishes: Arc<Wishes>) -> Viewer {
+    pub(super) fn viewer(
+        &self,
+        encoding: Encoding,
+        wishes: Arc<Wishes>,
+        may_publish: bool,
+    ) -> Viewer {
         Viewer {
             shared: self.0.clone(),
             wishes,
             encoding,
+            may_publish,
             greeted: false,
             selection: self.0.everything.clone(),
             pacer: None,
@@ -129,6 +135,7 @@ pub(super) struct Viewer {
     shared: Arc<Shared>,
     wishes: Arc<Wishes>,
     encoding: Encoding,
+    may_publish: bool,
     greeted: bool,
     selection: Arc<Selection>,
     pacer: Option<Pacer>,
@@ -211,7 +218,7 @@ impl Viewer {
             time: (hub.clock().wall() * 1000.0).round() / 1000.0,
             synced: view.wall().synced,
             heartbeat: HEARTBEAT.as_secs(),
-            may_publish: false,
+            may_publish: self.may_publish,
         };
         let mask = self.selection.mask(view.channels());
         self.first.extend(text_frames(&json::hello(&hello, selected(view, &mask))));

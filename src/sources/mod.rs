@@ -5,13 +5,16 @@
 //! answers with plain data ([`Readings`]); it knows neither the hub nor the
 //! clock. What it no longer mentions is gone.
 
+pub mod inputs;
 mod own;
+mod pushed;
 mod readings;
 mod sampler;
 pub mod vitals;
 
 pub use self::{
     own::Own,
+    pushed::{Counts, Intake, Turn},
     readings::{Reading, Readings},
     sampler::{Running, Sampler},
 };

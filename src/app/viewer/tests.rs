@@ -34,7 +34,7 @@ fn take(viewer: &mut Viewer, count: usize, now: Instant) {
 }
 
 fn viewer(telemetry: &Telemetry) -> Viewer {
-    telemetry.viewer(Encoding::Json, Arc::default())
+    telemetry.viewer(Encoding::Json, Arc::default(), false)
 }
 
 /// Takes everything that there is; the texts.
@@ -189,7 +189,7 @@ impl Board {
         if let Some(asked) = subscribe::from_query(query).expect("valid") {
             wishes.leave(self.telemetry.wish(asked, None));
         }
-        (self.telemetry.viewer(encoding, wishes.clone()), wishes)
+        (self.telemetry.viewer(encoding, wishes.clone(), false), wishes)
     }
 
     fn since(&self, seq: u64) -> String {
@@ -338,7 +338,7 @@ fn what_the_ring_no_longer_holds_cannot_be_resumed() {
         let asked = subscribe::from_query(&format!("since={}:{seq}", hub.epoch())).expect("valid");
         let wishes = Arc::<Wishes>::default();
         wishes.leave(telemetry.wish(asked.expect("asked"), None));
-        let texts = take_all(&mut telemetry.viewer(Encoding::Json, wishes), now);
+        let texts = take_all(&mut telemetry.viewer(Encoding::Json, wishes, false), now);
         assert_eq!(json_of(&texts[1])["recovered"], recovered);
         let next = if recovered { oldest } else { 1000 };
         assert_eq!(json_of(&texts[2])["seq"], next);
