@@ -46,7 +46,6 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 /// What could not be set up, or which thread has died.
 pub fn serve(mut config: Config) -> Result<Ended> {
     config.limits.validate()?;
-    fit_to_process(&mut config.limits);
     let listeners = listen(&config.listen)?;
     // Before any thread starts: threads inherit the mask.
     let signals = block_signals()?;
@@ -60,6 +59,8 @@ pub fn serve(mut config: Config) -> Result<Ended> {
         origins: Origins::Own(config.allow_origin.clone()),
     };
     let inputs = take_readings(&config, &hub, &app)?;
+    let taken = inputs.iter().map(Input::descriptors).sum();
+    fit_to_process(&mut config.limits, taken);
     let engine = net::start(listeners, app.clone(), gate, config.limits.clone(), Some(signals))?;
     app.watch(&engine);
 
@@ -202,9 +203,9 @@ fn host_name() -> String {
 /// Raises the soft limit on descriptors, and serves no more connections than
 /// the process may have descriptors and memory for: clients must not take what
 /// the readings need.
-fn fit_to_process(limits: &mut Limits) {
+fn fit_to_process(limits: &mut Limits, inputs: usize) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let own = own_descriptors(limits);
+        let own = own_descriptors(limits) + inputs as libc::rlim_t;
         let wanted = (limits.connections as libc::rlim_t + own).min(hard);
         let raised = soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok();
         let open = if raised { wanted } else { soft };
@@ -221,10 +222,9 @@ fn fit_to_process(limits: &mut Limits) {
 }
 
 /// Descriptors beside the connections': two a worker; standard streams,
-/// listeners, the accept loop's own, refused peers, a file that is being read;
-/// the inputs with the clients of the Unix socket.
+/// listeners, the accept loop's own, refused peers, a file that is being read.
 fn own_descriptors(limits: &Limits) -> libc::rlim_t {
-    2 * limits.workers as libc::rlim_t + 30 + 24
+    2 * limits.workers as libc::rlim_t + 30
 }
 
 fn serve_fewer(limits: &mut Limits, affordable: usize, because: &str) {

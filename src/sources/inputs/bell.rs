@@ -30,15 +30,17 @@ const STACK: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct Input {
     name: &'static str,
+    descriptors: usize,
     bell: Arc<Bell>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Input {
     /// Starts a thread of this name, which must end soon after
-    /// [`Bell::wait`] has said so.
+    /// [`Bell::wait`] has said so, and takes so many descriptors at most.
     pub(super) fn start(
         name: &'static str,
+        descriptors: usize,
         run: impl FnOnce(&Bell) + Send + 'static,
     ) -> io::Result<Self> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
@@ -47,7 +49,13 @@ impl Input {
         let own = bell.clone();
         let thread =
             thread::Builder::new().name(name.into()).stack_size(STACK).spawn(move || run(&own))?;
-        Ok(Self { name, bell, thread: Some(thread) })
+        // Its bell is one more.
+        Ok(Self { name, descriptors: descriptors + 1, bell, thread: Some(thread) })
+    }
+
+    /// How many descriptors it takes at most.
+    pub fn descriptors(&self) -> usize {
+        self.descriptors
     }
 
     /// Its thread, to be asked whether it still turns.

@@ -20,7 +20,7 @@ use crate::sources::{Intake, Turn};
 /// # Errors
 /// When the system refuses a thread.
 pub fn stdin(intake: Intake, stream: impl AsFd + Send + 'static) -> io::Result<Input> {
-    Input::start("bc-stdin", move |bell| {
+    Input::start("bc-stdin", 0, move |bell| {
         let ended = take_all(&intake, stream, bell);
         // Its channels are gone with the last handle.
         drop(intake);

@@ -30,7 +30,7 @@ pub fn udp(intake: Intake, address: SocketAddr, networks: Networks) -> Result<(I
     let (address, socket) =
         bound.map_err(|error| Error::io(format!("take readings at udp {address}"), error))?;
     let mut pace = Pace::new(intake.clone());
-    let input = Input::start("bc-udp", move |bell| {
+    let input = Input::start("bc-udp", 1, move |bell| {
         let (mut ready, mut buffer) = (Vec::new(), vec![0; DATAGRAM]);
         while bell.wait(&[socket.as_fd()], pace.settle(), &mut ready) {
             if ready[0] {

@@ -86,7 +86,8 @@ impl UnixInput {
     /// When the system refuses one.
     pub fn start(self, intake: Intake) -> io::Result<Input> {
         let Self { listener, datagrams, bound, .. } = self;
-        Input::start("bc-socket", move |bell| {
+        // One more for a client that is told that there are too many.
+        Input::start("bc-socket", CLIENTS + 3, move |bell| {
             let pace = Pace::new(intake.clone());
             let (clients, buffer) = (Vec::new(), vec![0; DATAGRAM]);
             let server =
