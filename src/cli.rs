@@ -116,6 +116,9 @@ struct Serve {
     /// Let pages of this origin read the board; may be given more than once.
     #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
     allow_origin: Vec<String>,
+    /// Add simulated sensors, below demo/, to try things out without any.
+    #[arg(long)]
+    demo: bool,
     /// Keep history in this file over a restart.
     #[arg(long, value_name = "PATH")]
     history_file: Option<PathBuf>,
@@ -235,6 +238,7 @@ impl Serve {
             name: self.name,
             allow: self.allow,
             allow_origin: self.allow_origin,
+            demo: self.demo,
             history_file: self.history_file,
             history_every: self.history_every,
             stdin: self.stdin,

@@ -28,6 +28,8 @@ pub struct Config {
     pub allow: Vec<Network>,
     /// Origins whose pages may read the board, beside its own.
     pub allow_origin: Vec<String>,
+    /// Whether there are simulated sensors, too.
+    pub demo: bool,
     /// The file that keeps history over a restart; `None`: none does.
     pub history_file: Option<PathBuf>,
     /// How often that file is written; once more at the end.
@@ -90,6 +92,7 @@ impl Default for Config {
             name: None,
             allow: Vec::new(),
             allow_origin: Vec::new(),
+            demo: false,
             history_file: None,
             history_every: Duration::from_secs(600),
             stdin: false,

@@ -25,7 +25,7 @@ use crate::{
     net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
     service,
     sources::{
-        Intake, Own, Sampler,
+        Demo, Intake, Own, Sampler,
         inputs::{self, Input, UnixInput},
         vitals::Vitals,
     },
@@ -81,6 +81,11 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     app.at_stop(move || drop(watchdog));
     app.at_stop(move || drop(inputs));
     app.keep(sampler);
+    if config.demo {
+        let demo = Demo::new(hub.clone())?.start();
+        let demo = demo.map_err(|error| Error::io("start the simulated sensors", error))?;
+        app.at_stop(move || drop(demo));
+    }
     if let Some(keeper) = &keeper {
         // Behind the last reading, and while the connections close.
         app.at_stop(keeper.stopper());

@@ -125,10 +125,11 @@ impl App {
         let may_resume = first.as_ref().is_some_and(|asked| asked.filters.is_empty());
         let wishes = Arc::<Wishes>::default();
         if let Some(asked) = first {
-            wishes.leave(self.telemetry.wish(asked, None));
+            wishes.leave(self.telemetry.first_wish(asked));
         }
         let publisher = request.is_from_here().then(|| self.publishing.websocket());
-        let viewer = self.telemetry.viewer(*encoding, wishes.clone(), publisher.is_some());
+        let viewer = self.telemetry.viewer(*encoding, wishes.clone());
+        let viewer = viewer.may_publish(publisher.is_some());
         let (hub, telemetry) = (self.hub.clone(), self.telemetry.clone());
         let may_publish = publisher.is_some();
         let session = Session { hub, telemetry, wishes, may_resume, publisher };

@@ -13,8 +13,8 @@ pub(super) enum Key {
     Snapshot { selection: u64, seq: u64, version: u64, wall: u64 },
     /// The descriptions that changed from one version to another.
     Channels { selection: u64, from: u64, to: u64 },
-    /// What changed since a batch, at a tick.
-    Tick { form: u64, from: u64, period: Duration, tick: u64 },
+    /// What changed since a batch, at a tick, by a version of the wall clock.
+    Tick { form: u64, from: u64, period: Duration, tick: u64, wall: u64 },
 }
 
 /// Frames, and up to which batch they go.
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn key(tick: u64) -> Key {
-        Key::Tick { form: 0, from: 0, period: Duration::from_secs(1), tick }
+        Key::Tick { form: 0, from: 0, period: Duration::from_secs(1), tick, wall: 0 }
     }
 
     fn frames(length: usize) -> (u64, Vec<Bytes>) {

@@ -102,21 +102,23 @@ impl Telemetry {
     pub(super) fn wish(&self, asked: Subscription, id: Option<serde_json::Value>) -> Wish {
         let Subscription { filters, pace, since } = asked;
         let selection = self.0.selections.get(filters, &self.0.hub);
-        Wish { selection, pace, since, id }
+        Wish { selection, pace, since, id, quiet: false }
+    }
+
+    /// What the query of `/ws` asks. One for nothing only waits for a
+    /// `subscribe`, and has no answer.
+    pub(super) fn first_wish(&self, asked: Subscription) -> Wish {
+        let quiet = asked.filters.is_empty();
+        Wish { quiet, ..self.wish(asked, None) }
     }
 
     /// A place for a new client. Its first wish, if it has one, waits already.
-    pub(super) fn viewer(
-        &self,
-        encoding: Encoding,
-        wishes: Arc<Wishes>,
-        may_publish: bool,
-    ) -> Viewer {
+    pub(super) fn viewer(&self, encoding: Encoding, wishes: Arc<Wishes>) -> Viewer {
         Viewer {
             shared: self.0.clone(),
             wishes,
             encoding,
-            may_publish,
+            may_publish: false,
             greeted: false,
             selection: self.0.everything.clone(),
             pacer: None,
@@ -156,6 +158,11 @@ pub(super) struct Viewer {
 }
 
 impl Viewer {
+    /// What `hello` tells the client: whether it may publish.
+    pub(super) fn may_publish(self, may_publish: bool) -> Self {
+        Self { may_publish, ..self }
+    }
+
     /// Looks at the hub once, under one lock, and decides what comes next: what
     /// has to go out first, and the batches behind it.
     fn look(&mut self, now: Instant, frames: &mut Frames) {
@@ -173,9 +180,21 @@ impl Viewer {
             }
             frames.push(frame.clone());
         }
-        if self.pacer.is_none() {
-            self.offer_batches(&mut view, frames);
+        if self.pacer.is_some() {
+            return;
         }
+        if self.is_told(&view) {
+            self.offer_batches(&mut view, frames);
+        } else {
+            // Described, or set, while the first frames waited for room: that
+            // has to be told before the batches that came with it.
+            frames.expect_more();
+        }
+    }
+
+    /// Whether it has all descriptions, and the clock, that readings go by.
+    fn is_told(&self, view: &View<'_>) -> bool {
+        self.version == view.version() && self.wall.version == view.wall().version
     }
 
     /// Between its ticks a paced client does not even look.
@@ -225,14 +244,14 @@ impl Viewer {
         self.version = view.version();
         self.wall = view.wall();
         match wish {
-            Some(wish) if !wish.selection.filters().is_empty() => self.subscribe(view, wish, now),
+            Some(wish) if !wish.quiet => self.subscribe(view, wish, now),
             _ => self.restart(view),
         }
     }
 
     /// From here on the client gets what it asked for.
     fn subscribe(&mut self, view: &View<'_>, wish: Wish, now: Instant) {
-        let Wish { selection, pace, since, id } = wish;
+        let Wish { selection, pace, since, id, .. } = wish;
         self.pacer = pace.map(|pace| Pacer::new(pace, self.shared.start));
         let since = since.filter(|since| self.can_resume(view, since));
         let hz = pace.map(|pace| (pace.hz() * 1000.0).round() / 1000.0);
@@ -255,8 +274,9 @@ impl Viewer {
     /// Whether everything after this place can be had. A paced client gets
     /// newest values, and these are always there.
     fn can_resume(&self, view: &View<'_>, since: &Since) -> bool {
-        let held = self.pacer.is_some() || since.seq + 1 >= view.oldest();
-        since.epoch == self.shared.hub.epoch() && since.seq <= view.seq() && held
+        // Bounded first: anyone may name the last number that there is.
+        let known = since.epoch == self.shared.hub.epoch() && since.seq <= view.seq();
+        known && (self.pacer.is_some() || since.seq + 1 >= view.oldest())
     }
 
     /// Says that the clock was set and which descriptions are new, if so.
@@ -304,7 +324,8 @@ impl Viewer {
         let Some(pacer) = &mut self.pacer else { return };
         pacer.rest();
         let (period, tick, from) = (pacer.period(), pacer.tick(now), self.seq);
-        let key = Key::Tick { form: self.form_of(&self.selection), from, period, tick };
+        let (form, wall) = (self.form_of(&self.selection), view.wall().version);
+        let key = Key::Tick { form, from, period, tick, wall };
         let (seq, frames) = self.recent(key, || (view.seq(), self.changed_since(view, from)));
         self.first.extend(frames.iter().cloned());
         self.seq = seq;

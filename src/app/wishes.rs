@@ -19,6 +19,8 @@ pub(super) struct Wish {
     pub(super) since: Option<Since>,
     /// Comes back in the answer.
     pub(super) id: Option<serde_json::Value>,
+    /// It has no answer.
+    pub(super) quiet: bool,
 }
 
 /// One place: a newer wish takes that of an older one, so that a client which

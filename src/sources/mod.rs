@@ -4,7 +4,11 @@
 //! A polled source is asked at each tick of the [`Sampler`] what it sees, and
 //! answers with plain data ([`Readings`]); it knows neither the hub nor the
 //! clock. What it no longer mentions is gone.
+//!
+//! What is pushed in comes through [`inputs`] and over HTTP; each kind of input
+//! is one [`Intake`].
 
+mod demo;
 pub mod inputs;
 mod own;
 mod pushed;
@@ -13,6 +17,7 @@ mod sampler;
 pub mod vitals;
 
 pub use self::{
+    demo::{Demo, RunningDemo},
     own::Own,
     pushed::{Counts, Intake, Turn},
     readings::{Reading, Readings},

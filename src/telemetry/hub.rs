@@ -30,8 +30,8 @@ pub struct HubSettings {
     pub device: String,
     /// The most channels. Default 1,024.
     pub max_channels: usize,
-    /// The budget of the ring of last batches, in bytes. Default 1 MiB: five
-    /// minutes of 60 channels at 1 Hz. A smaller ring means that a slow client
+    /// The budget of the ring of last batches, in bytes. Default 1 MiB: over
+    /// four minutes of 60 channels at 1 Hz. A smaller ring means that a slow client
     /// is told of a gap sooner.
     pub ring_bytes: usize,
     /// The budget of [`History`], in bytes, all channels together. Default 4 MiB.

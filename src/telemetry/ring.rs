@@ -2,9 +2,9 @@
 //!
 //! Everyone who is behind reads from here by sequence number, so that a slow
 //! client costs a number and not a queue. The forms of a batch (what was
-//! encoded of it, for whom) are kept beside it within the same budget; when
-//! room is short, the oldest forms go first (they can be made again), then the
-//! oldest batches.
+//! encoded of it, for whom) are kept beside it within the same budget: in an
+//! eighth that batches leave free, so that the newest, which everyone is about
+//! to need, has room for its forms when the ring is full, too. The oldest go first.
 
 use std::collections::VecDeque;
 
@@ -60,13 +60,16 @@ pub(super) struct Ring {
     /// No entry before this one has a form.
     first_formed: u64,
     bytes: usize,
+    /// What the forms take of that.
+    of_forms: usize,
     budget: usize,
 }
 
 impl Ring {
     /// A ring whose first batch will have the number `first`.
     pub(super) fn new(first: u64, budget: usize) -> Self {
-        Self { entries: VecDeque::new(), first, first_formed: first, bytes: 0, budget }
+        let entries = VecDeque::new();
+        Self { entries, first, first_formed: first, bytes: 0, of_forms: 0, budget }
     }
 
     /// The oldest sequence number that is still here (the next one, if none is).
@@ -114,7 +117,9 @@ impl Ring {
         let entry = &mut self.entries[index];
         let before = entry.forms_size;
         entry.keep(name, frame);
-        self.bytes += entry.forms_size - before;
+        let more = entry.forms_size - before;
+        self.bytes += more;
+        self.of_forms += more;
         self.first_formed = self.first_formed.min(seq);
         self.shrink();
     }
@@ -122,22 +127,27 @@ impl Ring {
     /// Drops every form: what they say no longer holds.
     pub(super) fn forget_forms(&mut self) {
         self.bytes -= self.entries.iter_mut().map(Entry::forget).sum::<usize>();
+        self.of_forms = 0;
     }
 
     /// Keeps the budget. The newest batch stays whatever its size: it is at
     /// most one of the bounded batches over.
     fn shrink(&mut self) {
+        let for_batches = self.budget - self.budget / 8;
+        while self.bytes - self.of_forms > for_batches && self.entries.len() > 1 {
+            let Some(entry) = self.entries.pop_front() else { break };
+            self.bytes -= entry.size();
+            self.of_forms -= entry.forms_size;
+            self.first += 1;
+        }
+        self.first_formed = self.first_formed.max(self.first);
         let end = self.first + self.entries.len() as u64;
         while self.bytes > self.budget && self.first_formed < end {
             let index = (self.first_formed - self.first) as usize;
-            self.bytes -= self.entries[index].forget();
+            let freed = self.entries[index].forget();
+            self.bytes -= freed;
+            self.of_forms -= freed;
             self.first_formed += 1;
-        }
-        while self.bytes > self.budget && self.entries.len() > 1 {
-            let Some(entry) = self.entries.pop_front() else { break };
-            self.bytes -= entry.size();
-            self.first += 1;
-            self.first_formed = self.first_formed.max(self.first);
         }
     }
 }
@@ -190,24 +200,25 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_holds_and_forms_go_before_batches() {
+    fn the_budget_holds_and_the_newest_forms_have_room() {
         let one = OVERHEAD + batch(10).size();
-        let of_form = size_of::<Form>() + 10;
-        let budget = one * 10 + of_form * 2 + 5;
+        let of_form = size_of::<Form>() + 150;
+        // Of so much an eighth is left by ten batches: room for their newest forms.
+        let budget = one * 10 * 8 / 7 + 8;
         let mut ring = Ring::new(0, budget);
-        for seq in 0..10 {
+        for seq in 0..1000 {
             ring.push(batch(10));
-            ring.keep(seq, 0, form(10));
-        }
-        // Ten batches fit, and two of their forms.
-        assert_eq!((ring.first(), ring.len()), (0, 10));
-        let kept: Vec<_> = (0..10).filter(|&seq| ring.form(seq, 0).is_some()).collect();
-        assert_eq!(kept, [8, 9], "the oldest forms go first");
-        for _ in 0..1000 {
-            ring.push(batch(10));
+            ring.keep(seq, 0, form(150));
             assert!(ring.bytes() <= budget);
+            assert!(ring.form(seq, 0).is_some(), "the newest has one");
         }
-        assert_eq!((ring.first(), ring.len()), (1000, 10));
+        assert_eq!((ring.first(), ring.len()), (990, 10));
+        let room = (budget - one * 10) / of_form;
+        let kept: Vec<_> = (990..1000).filter(|&seq| ring.form(seq, 0).is_some()).collect();
+        assert!((2..10).contains(&room), "{room}: the test tells nothing");
+        assert_eq!(kept, (1000 - room as u64..1000).collect::<Vec<_>>(), "the oldest go first");
+        ring.forget_forms();
+        assert_eq!((ring.bytes(), ring.of_forms), (one * 10, 0));
     }
 
     #[test]

@@ -210,3 +210,25 @@ fn a_client_that_is_overtaken_hears_only_of_what_it_selects() {
         }
     }
 }
+
+#[test]
+fn simulated_sensors_are_fast_and_say_that_they_are_simulated() {
+    let server = Binary::start(&["--demo", "--interval", "1s"]);
+    assert!(server.greeting.contains("demo (8)"), "{}", server.greeting);
+    let offer = [("sec-websocket-protocol", "boardcast.v1.bin")];
+    let path = "/ws?channels=demo/%23";
+    let mut client = Client::try_connect(server.address, path, &offer).expect("connected");
+    let hello = client.next("hello");
+    for channel in hello["channels"].as_array().expect("a list") {
+        let label = channel["label"].as_str().expect("a label");
+        assert!(label.contains("(simulated)"), "{channel}");
+    }
+    let mut rows = 0;
+    while rows < 500 {
+        if let Message::Binary(message) = client.socket.read().expect("a message") {
+            let data = binary::decode(&message).expect("valid").expect("data");
+            assert_eq!((data.offsets.len(), data.columns().count()), (20, 3));
+            rows += data.offsets.len();
+        }
+    }
+}

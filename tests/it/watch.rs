@@ -25,9 +25,13 @@ use serde_json::Value;
 
 use crate::fixture::*;
 
+/// The program, with the signals of a terminal as a terminal has them: what a
+/// shell starts in the background ignores SIGINT, and so do its children.
 fn client(arguments: &[&str]) -> Command {
-    let mut command = command(env!("CARGO_BIN_EXE_boardcast"));
-    command.args(arguments);
+    let program = command(env!("CARGO_BIN_EXE_boardcast"));
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,QUIT").arg(program.get_program());
+    command.args(program.get_args()).args(arguments);
     command
 }
 

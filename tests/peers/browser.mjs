@@ -101,7 +101,8 @@ export class Tab {
 
   /** Waits until the board's page has a live connection and shows these channels. */
   async live(...channels) {
-    await this.page.waitForSelector('body[data-state="live"]');
+    // Between two tries the page waits for up to 30 s.
+    await this.page.waitForSelector('body[data-state="live"]', { timeout: DEADLINE_MS + 30_000 });
     for (const channel of channels) await this.page.waitForFunction(rawValueOf, channel);
   }
 

@@ -144,6 +144,7 @@ export class Board extends EventTarget {
     this.selection = checked({ channels, maxHz });
     const id = ++this.lastId;
     if (this.status === 'live') this.sendSelection(id);
+    else this.place.reselect(null);
     return (await this.answerTo(id, before)) as Subscribed;
   }
 
@@ -173,6 +174,7 @@ export class Board extends EventTarget {
   /** Ends it for good. */
   close(): void {
     this.unwatch();
+    this.readings.end();
     this.link.stop();
     this.refuse(() => true, 'closed', CLOSED);
   }
@@ -211,8 +213,10 @@ export class Board extends EventTarget {
     const loss = this.place.take(message);
     if (message.type === 'hello') this.greeted(message, loss?.epochChanged ?? false);
     if (message.type === 'channels') this.describe(message.channels);
+    // Whoever hears of one may close it.
     if (loss) this.dispatchEvent(eventOf('gap', loss));
-    if (message.type === 'hello') this.dispatchEvent(eventOf('open', { hello: message }));
+    if (message.type === 'hello' && this.status !== 'closed') this.dispatchEvent(eventOf('open', { hello: message }));
+    if (this.status === 'closed') return;
     this.dispatchEvent(eventOf('message', { message }));
     if (message.type === 'data') this.readings.take(message);
     else this.answered(message);
@@ -223,8 +227,9 @@ export class Board extends EventTarget {
     this.names.clear();
     if (startedAnew) this.readings.forget();
     this.describe(hello.channels);
-    // Another was chosen while the connection was under way.
-    if (this.asked !== this.selection) this.sendSelection([...this.pending.keys()].pop() ?? ++this.lastId);
+    // Another was chosen while the connection was under way; and an address that asks for nothing has no answer.
+    const unanswered = this.selection.channels?.length === 0 && this.pending.size > 0;
+    if (this.asked !== this.selection || unanswered) this.sendSelection([...this.pending.keys()].pop() ?? ++this.lastId);
   }
 
   private describe(channels: readonly Channel[]): void {

@@ -27,8 +27,11 @@ export class Place {
     return this.whole && this.epoch !== null && this.seen !== null ? `${this.epoch}:${this.seen}` : null;
   }
 
-  /** Another selection was asked for, in the message `id`: the values of what it adds are not here. */
-  reselect(id: number): void {
+  /**
+   * Another selection was asked for: the values of what it adds are not here. `id` is that of the message; `null` while
+   * there is no connection, when the address of the next one asks.
+   */
+  reselect(id: number | null): void {
     this.whole = false;
     this.reselecting = id;
   }
@@ -42,7 +45,7 @@ export class Place {
         this.answered(message.id);
         if (message.recovered) {
           this.joining = false;
-          this.whole = true;
+          this.whole = this.reselecting === null;
         }
         return null;
       case 'error':

@@ -34,7 +34,7 @@ export type Callback = (reading: Reading) => void;
 interface Listener {
   filter: string;
   callback: Callback;
-  /** It hears nothing of the message in which it came: `replay` tells it. */
+  /** It hears nothing of the message in which it came: `replay` tells it. Infinity: it is over. */
   heardFrom: number;
 }
 
@@ -70,9 +70,15 @@ export class Readings {
     // A state that never changes would never be heard of by those who come late.
     queueMicrotask(() => this.replay(listener));
     return () => {
+      listener.heardFrom = Infinity;
       this.listeners = this.listeners.filter((other) => other !== listener);
       this.found.clear();
     };
+  }
+
+  /** Nobody hears of anything any more. */
+  end(): void {
+    for (const listener of this.listeners) listener.heardFrom = Infinity;
   }
 
   take(data: Data): void {

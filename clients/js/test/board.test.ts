@@ -316,3 +316,61 @@ test('a wish that no board could fulfil is refused at once', () => {
   assert.throws(() => board.on('#/a', () => {}), { code: 'bad_filter' });
   board.close();
 });
+
+test('another selection that is asked for while there is no connection begins with a snapshot', () => {
+  const at = started({ channels: ['door'] });
+  greet(at.socket());
+  at.socket().receive({ type: 'subscribed', channels: ['door'], recovered: false });
+  at.socket().receive(snapshot(1, { door: 'open' }));
+  at.socket().drop();
+  void at.board.subscribe(['cpu/#']).catch(() => {});
+  at.world.pass(30_000);
+  assert.equal(new URL(at.socket().url).search, '?channels=cpu%2F%23', 'no since: it never had these');
+});
+
+test('a selection of nothing is answered over a cut, too', async () => {
+  const at = started({ channels: ['door'] });
+  greet(at.socket());
+  at.socket().drop();
+  let answer: unknown = null;
+  void at.board.subscribe([]).then((subscribed) => (answer = subscribed));
+  at.world.pass(30_000);
+  greet(at.socket());
+  const asked = at.socket().sent.find(({ type }) => type === 'subscribe');
+  if (asked) at.socket().receive({ type: 'subscribed', channels: [], recovered: false, id: asked.id });
+  await settle();
+  assert.notEqual(answer, null, 'the board says nothing of an empty query');
+});
+
+test('after close() nothing is heard', () => {
+  const { board, socket } = started();
+  const heard: string[] = [];
+  board.addEventListener('open', () => board.close());
+  board.addEventListener('message', ({ message }) => heard.push(message.type));
+  board.on('#', ({ name }) => heard.push(name));
+  greet(socket());
+  assert.deepEqual(heard, []);
+});
+
+test('a callback that closes is the last that hears', () => {
+  const { board, socket } = started();
+  const heard: string[] = [];
+  board.on('#', ({ name }) => {
+    heard.push(name);
+    board.close();
+  });
+  greet(socket());
+  socket().receive(snapshot(1, { 'cpu/temperature': 1, door: 'open' }));
+  assert.deepEqual(heard, ['cpu/temperature']);
+});
+
+test('an off() counts at once', () => {
+  const { board, socket } = started();
+  const heard: string[] = [];
+  let off = (): void => {};
+  board.on('door', () => off());
+  off = board.on('door', () => heard.push('second'));
+  greet(socket());
+  socket().receive(data(2, { door: 'open' }));
+  assert.deepEqual(heard, []);
+});

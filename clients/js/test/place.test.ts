@@ -113,3 +113,14 @@ test('where nothing is selected, a heartbeat vouches for all', () => {
   told(place, hello(7), { type: 'heartbeat', seq: 20, time: 1 });
   assert.equal(place.since, 'e:20');
 });
+
+test('a recovery of the former selection is no place for the next', () => {
+  const place = new Place();
+  place.take({ type: 'hello', epoch: 'a', seq: 1 } as never);
+  place.take({ type: 'data', seq: 1, snapshot: true, more: false } as never);
+  assert.equal(place.since, 'a:1');
+  place.take({ type: 'hello', epoch: 'a', seq: 5 } as never);
+  place.reselect(7);
+  place.take({ type: 'subscribed', channels: [], recovered: true });
+  assert.equal(place.since, null);
+});

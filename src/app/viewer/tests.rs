@@ -34,7 +34,7 @@ fn take(viewer: &mut Viewer, count: usize, now: Instant) {
 }
 
 fn viewer(telemetry: &Telemetry) -> Viewer {
-    telemetry.viewer(Encoding::Json, Arc::default(), false)
+    telemetry.viewer(Encoding::Json, Arc::default())
 }
 
 /// Takes everything that there is; the texts.
@@ -187,9 +187,9 @@ impl Board {
     fn asking(&self, encoding: Encoding, query: &str) -> (Viewer, Arc<Wishes>) {
         let wishes = Arc::<Wishes>::default();
         if let Some(asked) = subscribe::from_query(query).expect("valid") {
-            wishes.leave(self.telemetry.wish(asked, None));
+            wishes.leave(self.telemetry.first_wish(asked));
         }
-        (self.telemetry.viewer(encoding, wishes.clone(), false), wishes)
+        (self.telemetry.viewer(encoding, wishes.clone()), wishes)
     }
 
     fn since(&self, seq: u64) -> String {
@@ -338,7 +338,7 @@ fn what_the_ring_no_longer_holds_cannot_be_resumed() {
         let asked = subscribe::from_query(&format!("since={}:{seq}", hub.epoch())).expect("valid");
         let wishes = Arc::<Wishes>::default();
         wishes.leave(telemetry.wish(asked.expect("asked"), None));
-        let texts = take_all(&mut telemetry.viewer(Encoding::Json, wishes, false), now);
+        let texts = take_all(&mut telemetry.viewer(Encoding::Json, wishes), now);
         assert_eq!(json_of(&texts[1])["recovered"], recovered);
         let next = if recovered { oldest } else { 1000 };
         assert_eq!(json_of(&texts[2])["seq"], next);
@@ -479,4 +479,128 @@ fn a_step_of_the_clock_is_told_before_the_first_reading_by_the_new_one() {
     assert!(texts[0].contains(r#""type":"clock""#));
     assert_eq!(json_of(&texts[1])["t"], 1.7e9, "no form of the time before");
     assert_eq!(take_all(&mut viewers[0], now), [""; 0], "told once");
+}
+
+#[test]
+fn a_channel_that_comes_while_the_first_frames_wait_is_described_before_its_value() {
+    let (hub, source) = hub(1 << 20);
+    let mut viewer = viewer(&Telemetry::new(hub.clone()));
+    let now = Instant::now();
+    // The socket took the hello; the snapshot waits for room.
+    take(&mut viewer, 1, now);
+    let id = source.channel(Channel::gauge("late").expect("valid")).expect("declared");
+    let mut batch = Batch::at(hub.clock().boot());
+    batch.set(id, 1.0);
+    source.publish(batch);
+    let texts = take_all(&mut viewer, now);
+    let place = |what: &str| texts.iter().position(|text| text.contains(what));
+    let (described, read) = (place(r#""name":"late""#), place(r#""values":{"late":1}"#));
+    assert!(described.is_some() && read.is_some(), "{texts:?}");
+    assert!(described < read, "{texts:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_while_the_first_frames_wait_is_told_before_the_first_reading_by_it() {
+    let clock = Arc::<Set>::default();
+    let hub = Hub::with_clock(HubSettings::default(), clock.clone());
+    let source = hub.source("test");
+    source.channel(Channel::gauge("count").expect("valid")).expect("declared");
+    let mut viewer = viewer(&Telemetry::new(hub.clone()));
+    let now = Instant::now();
+    publish(&hub, &source);
+    take(&mut viewer, 1, now);
+    *clock.0.lock().expect("no panic") = 1.7e9;
+    publish(&hub, &source);
+    let texts = take_all(&mut viewer, now);
+    let place = |what: &str| texts.iter().position(|text| text.contains(what));
+    let (told, by_the_new) = (place(r#""type":"clock""#), place(r#""seq":2,"t":1700000000"#));
+    assert!(told.is_some() && by_the_new.is_some(), "{texts:?}");
+    assert!(told < by_the_new, "{texts:?}");
+}
+
+#[test]
+fn a_place_at_the_end_of_numbers_is_no_place() {
+    let board = Board::new(&["a"]);
+    let (mut viewer, _) = board.asking(Encoding::Json, &format!("since={}", board.since(u64::MAX)));
+    let texts = take_all(&mut viewer, Instant::now());
+    assert!(texts.iter().any(|text| text.contains(r#""recovered":false"#)), "{texts:?}");
+}
+
+#[test]
+fn what_a_tick_brings_is_by_the_clock_that_the_client_was_told() {
+    let clock = Arc::<Set>::default();
+    let hub = Hub::with_clock(HubSettings::default(), clock.clone());
+    let source = hub.source("test");
+    source.channel(Channel::gauge("count").expect("valid")).expect("declared");
+    let telemetry = Telemetry::new(hub.clone());
+    let paced = || {
+        let wishes = Arc::<Wishes>::default();
+        let asked = subscribe::from_query("max_hz=1").expect("valid").expect("asked");
+        wishes.leave(telemetry.wish(asked, None));
+        telemetry.viewer(Encoding::Json, wishes)
+    };
+    let mut viewers = [paced(), paced()];
+    let start = Instant::now();
+    viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, start)));
+    publish(&hub, &source);
+    viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, start)));
+    let tick = start + Duration::from_millis(1100);
+    assert_eq!(json_of(&take_all(&mut viewers[0], tick)[0])["t"], 0.0);
+    *clock.0.lock().expect("no panic") = 1.7e9;
+    hub.expire(hub.clock().boot());
+    let texts = take_all(&mut viewers[1], tick + Duration::from_millis(100));
+    assert!(texts[0].contains(r#""type":"clock""#), "{texts:?}");
+    assert_eq!(json_of(&texts[1])["t"], 1.7e9, "{texts:?}");
+}
+
+#[test]
+fn a_subscribe_for_nothing_that_comes_before_the_greeting_is_answered() {
+    let (hub, _source) = hub(1 << 20);
+    let telemetry = Telemetry::new(hub.clone());
+    let wishes = Arc::<Wishes>::default();
+    let mut viewer = telemetry.viewer(Encoding::Json, wishes.clone());
+    let asked = subscribe::from_message(r#"{"type":"subscribe","channels":[],"id":7}"#);
+    wishes.leave(telemetry.wish(asked.expect("valid"), Some(7.into())));
+    let texts = take_all(&mut viewer, Instant::now());
+    assert!(texts.iter().any(|text| text.contains(r#""type":"subscribed""#)), "{texts:?}");
+}
+
+#[test]
+fn bytes_are_shared_when_the_ring_is_full() {
+    let mut bad = Vec::new();
+    for columns in [1_u32, 2, 5, 10, 20, 40, 60, 80, 100, 150, 200, 300] {
+        let (hub, source) = hub(1 << 20);
+        let telemetry = Telemetry::new(hub.clone());
+        let mut ids = Vec::new();
+        for number in 0..columns {
+            let channel = Channel::gauge(&format!("some/channel/{number}")).expect("valid");
+            ids.push(source.channel(channel).expect("declared"));
+        }
+        let publish = |base: f64| {
+            let mut batch = Batch::at(hub.clock().boot());
+            for &id in &ids {
+                batch.set(id, base + f64::from(id.get()) * 0.37);
+            }
+            source.publish(batch);
+        };
+        let now = Instant::now();
+        let mut viewers = [(); 2].map(|()| viewer(&telemetry));
+        viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, now)));
+        while hub.view().oldest() < 3 {
+            publish(1.0);
+        }
+        viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, now)));
+        let mut twice = 0;
+        for round in 0..100 {
+            publish(f64::from(round));
+            let frames = [0, 1].map(|which| fill(&mut viewers[which], now));
+            assert_eq!((frames[0].len(), frames[1].len()), (1, 1));
+            twice += u32::from(frames[0][0].as_ptr() != frames[1][0].as_ptr());
+            viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, now)));
+        }
+        if twice > 0 {
+            bad.push((columns, twice));
+        }
+    }
+    assert!(bad.is_empty(), "columns, and how many of 100 were encoded twice: {bad:?}");
 }
