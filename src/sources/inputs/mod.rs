@@ -10,7 +10,7 @@
 //! | `udp` | datagrams |
 //!
 //! Each input is one thread with one `poll(2)`; what a turn of it reads goes
-//! into an [`Intake`](super::Intake). The first line after a quiet time is
+//! into an [`Intake`]. The first line after a quiet time is
 //! published at once, and then a batch at most every 10 ms.
 
 mod bell;
