@@ -58,7 +58,7 @@ pub fn serve(mut config: Config) -> Result<Ended> {
         networks: Networks::local(config.allow.clone()),
         origins: Origins::Own(config.allow_origin.clone()),
     };
-    let inputs = take_readings(&config, &hub, &app)?;
+    let (inputs, ways_in) = take_readings(&config, &hub, &app)?;
     let taken = inputs.iter().map(Input::descriptors).sum();
     fit_to_process(&mut config.limits, taken);
     let engine = net::start(listeners, app.clone(), gate, config.limits.clone(), Some(signals))?;
@@ -93,7 +93,7 @@ pub fn serve(mut config: Config) -> Result<Ended> {
 
     let hosts = places(device_host(), engine.addresses(), &net::own_addresses());
     if log::log_enabled!(log::Level::Info) {
-        greet(&device, &hosts, &hub);
+        greet(&device, &hosts, &ways_in, &hub);
     }
     service::ready(&format!("the page is at {}", pages(&hosts).join(" ")));
     let ended = engine.join();
@@ -104,9 +104,9 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     ended
 }
 
-/// Opens what readings are pushed in by.
-fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<Vec<Input>> {
-    let mut inputs = Vec::new();
+/// Opens what readings are pushed in by; and says, for people, where that is.
+fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<(Vec<Input>, Vec<String>)> {
+    let (mut inputs, mut places) = (Vec::new(), Vec::new());
     let intake = |name: &str| {
         let intake = Intake::new(hub, name);
         app.count(&intake);
@@ -116,19 +116,20 @@ fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<Vec<Input>> {
         input.map_err(|error| Error::io("start the thread of an input", error))
     };
     if config.stdin {
+        places.push("standard input".into());
         inputs.push(started(inputs::stdin(intake("stdin"), io::stdin()))?);
     }
     if let Some(socket) = unix_socket(&config.socket)? {
-        log::info!("readings are taken at {}", socket.path().display());
+        places.push(socket.path().display().to_string());
         inputs.push(started(socket.start(intake("socket")))?);
     }
     if let Some(address) = config.udp {
         let networks = Networks::local(config.allow.clone());
         let (input, address) = inputs::udp(intake("udp"), address, networks)?;
-        log::info!("readings are taken at udp {address}");
+        places.push(format!("udp {address}"));
         inputs.push(input);
     }
-    Ok(inputs)
+    Ok((inputs, places))
 }
 
 /// The socket at its place; at a usual one it may be missing: who has not
@@ -257,7 +258,7 @@ fn affordable_connections(bytes: libc::rlim_t, limits: &Limits) -> usize {
 }
 
 /// Where to point the browser. A reader that has gone is no fault of ours.
-fn greet(device: &str, hosts: &[String], hub: &Hub) {
+fn greet(device: &str, hosts: &[String], ways_in: &[String], hub: &Hub) {
     let view = hub.view();
     let mut sources: Vec<(&str, usize)> = Vec::new();
     for state in view.channels() {
@@ -274,6 +275,9 @@ fn greet(device: &str, hosts: &[String], hub: &Hub) {
     }
     if let Some(host) = hosts.first() {
         line("stream", &format!("ws://{host}/ws"));
+    }
+    for (number, way) in ways_in.iter().enumerate() {
+        line(if number == 0 { "readings" } else { "" }, way);
     }
     line("channels", &format!("{} from {}", view.channels().len(), sources.join(", ")));
     drop(view);

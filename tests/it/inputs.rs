@@ -252,13 +252,10 @@ fn the_user_s_own_folder_is_where_the_socket_is_without_a_service() {
     await_value(&server, "a", &json!(1));
 }
 
-/// The place of the UDP input, as the log has it.
+/// The place of the UDP input, as the greeting has it.
 fn udp_of(server: &Binary) -> String {
-    wait_for("the place", || {
-        let log = server.log();
-        let line = log.split("readings are taken at udp ").nth(1)?;
-        line.lines().next().filter(|_| line.contains('\n')).map(str::to_owned)
-    })
+    let place = server.greeting.split(" udp ").nth(1).and_then(|rest| rest.lines().next());
+    place.expect(&server.greeting).to_owned()
 }
 
 #[test]
