@@ -17,13 +17,17 @@ use boardcast::{
     sources::{Polled, Readings, vitals::Vitals},
     telemetry::{Batch, BootTime, Channel, Hub, HubSettings},
     websocket::Broadcast,
-    wire::json,
+    wire::{
+        json,
+        line::{self, Points},
+    },
 };
 
 fn main() {
     println!("| step | time |");
     println!("|---|---|");
     one_reading();
+    pushed_lines();
     broadcasts();
     connections();
 }
@@ -86,6 +90,26 @@ fn one_reading() {
         black_box(frame);
     });
     row("encode it as a frame, once for all clients", encode.saturating_sub(publish));
+}
+
+/// What the grammar takes for a line that is pushed in.
+fn pushed_lines() {
+    let forms = [
+        ("name=value", "greenhouse/bed3/moisture=41.53"),
+        ("InfluxDB's, 3 fields", "weather,site=roof temp=21.5,hum=40i,dew=7.3 1763796000000000000"),
+        ("JSON, 3 values", r#"{"room":{"temp":21.5,"hum":40},"door":true}"#),
+        ("SenML, 1 value", r#"[{"bn":"urn:dev:ow:10e2073a01080063","u":"Cel","v":23.1}]"#),
+        ("refused", "greenhouse/bed3/moisture=wet"),
+    ];
+    let mut points = Points::default();
+    for (form, text) in forms {
+        let thousand = median(200, || {
+            for _ in 0..1000 {
+                let _ = black_box(line::parse(black_box(text.as_bytes()), &mut points));
+            }
+        });
+        row(&format!("parse 1,000 pushed lines: {form}"), thousand);
+    }
 }
 
 /// What history adds to a reading, and what it costs to look back.

@@ -6,8 +6,12 @@ use clap::{ArgAction, Args, Parser, Subcommand, error::ErrorKind};
 use log::LevelFilter;
 
 use crate::{
-    config::{Config, parse_every, parse_interval, parse_listen, parse_origin},
+    config::{
+        Config, SocketPlace, parse_every, parse_interval, parse_listen, parse_origin, parse_socket,
+        parse_udp,
+    },
     net::{Limits, Network},
+    put::Put,
     watch::Watch,
 };
 
@@ -24,7 +28,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the page and the stream (what boardcast does without a command).
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Watch a board in the terminal, until Ctrl-C.
     ///
     /// On a terminal it is a table that is drawn in place. Piped, or with
@@ -39,6 +43,29 @@ enum Command {
         /// every batch; 5 for the table].
         #[arg(long, value_name = "N")]
         max_hz: Option<f64>,
+    },
+    /// Push readings to a board: boardcast put room/temp=21.5 door=true
+    ///
+    /// They go to the Unix socket of the boardcast on this machine, in
+    /// /run/boardcast or $XDG_RUNTIME_DIR/boardcast. What is refused is told,
+    /// and the exit code is 1. docs/push.md has the forms of a line.
+    Put {
+        /// The line: room/temp=21.5 door=true, room/temp 21.5, or any other form of one.
+        #[arg(
+            value_name = "NAME=VALUE",
+            required_unless_present = "stdin",
+            allow_negative_numbers = true
+        )]
+        readings: Vec<String>,
+        /// Push the lines of standard input, as they come.
+        #[arg(long, conflicts_with = "readings")]
+        stdin: bool,
+        /// Push to this socket.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        /// Push over HTTP: 127.0.0.1, localhost:8642, http://127.0.0.1:8642/.
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "socket")]
+        url: Option<String>,
     },
     /// Print the newest readings of a board, and end.
     ///
@@ -98,6 +125,16 @@ struct Serve {
     /// How often that file is written (1m to 24h); a short time wears out an SD card.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_every)]
     history_every: Duration,
+    /// Take readings on standard input, one line each: sensor | boardcast serve --stdin
+    #[arg(long)]
+    stdin: bool,
+    /// Take readings at this Unix socket, or none [default: boardcast.sock in /run/boardcast, if the
+    /// service has made it, else in $XDG_RUNTIME_DIR/boardcast].
+    #[arg(long, value_name = "PATH", value_parser = parse_socket)]
+    socket: Option<SocketPlace>,
+    /// Take readings over UDP; a port alone is for this machine only [default: none].
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_udp)]
+    udp: Option<SocketAddr>,
     /// Connections in all, of which an eighth is kept for plain HTTP [default: 128].
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
@@ -141,6 +178,8 @@ pub enum Asked {
     Watch(Box<Watch>),
     /// Show the newest readings of a board, once.
     Once(Box<Watch>),
+    /// Push readings to a board.
+    Put(Put),
     /// Print this and end.
     Print(String),
 }
@@ -160,9 +199,14 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
         },
     };
     let serve = match cli.command {
-        Some(Command::Serve(serve)) => serve,
+        Some(Command::Serve(serve)) => *serve,
         Some(Command::Watch { what, max_hz }) => return what.into_watch(max_hz).map(Asked::Watch),
         Some(Command::Once(what)) => return what.into_watch(None).map(Asked::Once),
+        Some(Command::Put { readings, stdin: _, socket, url }) => {
+            let line = (!readings.is_empty()).then(|| readings.join(" "));
+            let put = Put::new(line, socket, url.as_deref());
+            return put.map(Asked::Put).map_err(|error| one_line(&error.to_string()));
+        }
         None => cli.serve,
     };
     let level = match (serve.quiet, serve.verbose) {
@@ -200,6 +244,9 @@ impl Serve {
             demo: self.demo,
             history_file: self.history_file,
             history_every: self.history_every,
+            stdin: self.stdin,
+            socket: self.socket.unwrap_or_default(),
+            udp: self.udp,
             limits,
             root: self.root,
         }
@@ -247,6 +294,21 @@ mod tests {
     }
 
     #[test]
+    fn readings_are_put_as_one_line_or_from_standard_input() {
+        for line in [
+            "boardcast put a=1 b=true",
+            "boardcast put temp -5",
+            "boardcast put --stdin",
+            "boardcast put --socket /tmp/x a=1",
+            "boardcast put --url localhost a=1",
+        ] {
+            assert!(matches!(asked(line), Ok(Asked::Put(_))), "{line}");
+        }
+        let config = config("boardcast serve --stdin --socket none --udp 8125");
+        assert!(config.stdin && config.socket == SocketPlace::None && config.udp.is_some());
+    }
+
+    #[test]
     fn wrong_usage_is_one_line() {
         for line in [
             "boardcast --interval 1",
@@ -261,6 +323,10 @@ mod tests {
             "boardcast watch pi --max-hz 0",
             "boardcast once http://pi/?channels=cpu",
             "boardcast once --max-hz 5",
+            "boardcast put",
+            "boardcast put --stdin a=1",
+            "boardcast put --url wss://pi a=1",
+            "boardcast --udp nowhere",
         ] {
             let error = asked(line).expect_err(line);
             assert!(!error.contains('\n') && error.ends_with("see boardcast --help"), "{error}");

@@ -34,10 +34,54 @@ pub struct Config {
     pub history_file: Option<PathBuf>,
     /// How often that file is written; once more at the end.
     pub history_every: Duration,
+    /// Whether readings come on standard input.
+    pub stdin: bool,
+    /// Where readings come in over a Unix socket.
+    pub socket: SocketPlace,
+    /// Where readings come in over UDP; `None`: nowhere.
+    pub udp: Option<SocketAddr>,
     /// The engine's bounds.
     pub limits: Limits,
     /// Where `proc` and `sys` are; `/` on a board.
     pub root: PathBuf,
+}
+
+/// Where the Unix socket for pushed readings is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SocketPlace {
+    /// At the first of the usual places that can be had.
+    #[default]
+    Usual,
+    /// Nowhere.
+    None,
+    /// There and nowhere else.
+    At(PathBuf),
+}
+
+/// Parses a place of the socket: a path, or `none`.
+///
+/// # Errors
+/// [`Error::Setting`] when it is empty.
+pub fn parse_socket(text: &str) -> Result<SocketPlace> {
+    match text {
+        "" => Err(Error::Setting("the socket needs a path, or none".into())),
+        "none" => Ok(SocketPlace::None),
+        path => Ok(SocketPlace::At(path.into())),
+    }
+}
+
+/// Parses where UDP is taken: an address and a port, or a port on loopback.
+///
+/// # Errors
+/// [`Error::Setting`] with examples, when it is none.
+pub fn parse_udp(text: &str) -> Result<SocketAddr> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+    let loopback = port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    loopback.or_else(|_| text.parse()).map_err(|_| {
+        Error::Setting(format!(
+            "{text:?} is no place for UDP: write it as in 8125 (this machine only) or 0.0.0.0:8125"
+        ))
+    })
 }
 
 impl Default for Config {
@@ -51,6 +95,9 @@ impl Default for Config {
             demo: false,
             history_file: None,
             history_every: Duration::from_secs(600),
+            stdin: false,
+            socket: SocketPlace::Usual,
+            udp: None,
             limits: Limits::default(),
             root: "/".into(),
         }
@@ -145,6 +192,18 @@ mod tests {
         for bad in ["59s", "25h", "often"] {
             assert!(parse_every(bad).expect_err(bad).to_string().contains("10m"), "{bad}");
         }
+    }
+
+    #[test]
+    fn places_of_inputs_are_checked() {
+        let loopback = "127.0.0.1:8125".parse().expect("an address");
+        assert_eq!(parse_udp("8125").expect("fine"), loopback);
+        assert_eq!(parse_udp(":8125").expect("fine"), loopback);
+        assert_eq!(parse_udp("[::]:9").expect("fine").port(), 9);
+        assert!(parse_udp("udp").expect_err("none").to_string().contains("8125"));
+        assert_eq!(parse_socket("none").expect("fine"), SocketPlace::None);
+        assert_eq!(parse_socket("/run/x").expect("fine"), SocketPlace::At("/run/x".into()));
+        assert!(parse_socket("").is_err());
     }
 
     #[test]

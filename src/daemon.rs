@@ -20,13 +20,14 @@ use nix::{
 
 use crate::{
     app::App,
-    config::{Config, PORT},
+    config::{Config, PORT, SocketPlace},
     error::{Error, Result},
     net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
     service,
     sources::{
-        Demo, Own, Sampler,
+        Demo, Intake, Own, Sampler,
         found::{Found, MAX_THREADS, WallClock},
+        inputs::{self, Input, UnixInput},
         vitals::Vitals,
     },
     telemetry::{Archive, Hub, HubSettings, Keeper},
@@ -46,7 +47,6 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 /// What could not be set up, or which thread has died.
 pub fn serve(mut config: Config) -> Result<Ended> {
     config.limits.validate()?;
-    fit_to_process(&mut config.limits);
     let listeners = listen(&config.listen)?;
     // Before any thread starts: threads inherit the mask.
     let signals = block_signals()?;
@@ -59,6 +59,9 @@ pub fn serve(mut config: Config) -> Result<Ended> {
         networks: Networks::local(config.allow.clone()),
         origins: Origins::Own(config.allow_origin.clone()),
     };
+    let (inputs, ways_in) = take_readings(&config, &hub, &app)?;
+    let taken = inputs.iter().map(Input::descriptors).sum();
+    fit_to_process(&mut config.limits, taken);
     let engine = net::start(listeners, app.clone(), gate, config.limits.clone(), Some(signals))?;
     app.watch(&engine);
 
@@ -77,9 +80,11 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     let sampler = sampler.start().map_err(|error| Error::io("start the sampler", error))?;
     let mut pulses = engine.pulses();
     pulses.push(sampler.pulse());
+    pulses.extend(inputs.iter().map(Input::pulse));
     let watchdog = service::watchdog(pulses)?;
     // No more signs of life are due once it stops.
     app.at_stop(move || drop(watchdog));
+    app.at_stop(move || drop(inputs));
     app.keep(sampler);
     if config.demo {
         let demo = Demo::new(hub.clone())?.start();
@@ -93,7 +98,7 @@ pub fn serve(mut config: Config) -> Result<Ended> {
 
     let hosts = places(device_host(), engine.addresses(), &net::own_addresses());
     if log::log_enabled!(log::Level::Info) {
-        greet(&device, &hosts, &hub);
+        greet(&device, &hosts, &ways_in, &hub);
     }
     service::ready(&format!("the page is at {}", pages(&hosts).join(" ")));
     let ended = engine.join();
@@ -102,6 +107,52 @@ pub fn serve(mut config: Config) -> Result<Ended> {
         log::warn!("the last minutes of history are not kept: the disk takes too long");
     }
     ended
+}
+
+/// Opens what readings are pushed in by; and says, for people, where that is.
+fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<(Vec<Input>, Vec<String>)> {
+    let (mut inputs, mut places) = (Vec::new(), Vec::new());
+    let intake = |name: &str| {
+        let intake = Intake::new(hub, name);
+        app.count(&intake);
+        intake
+    };
+    let started = |input: io::Result<Input>| {
+        input.map_err(|error| Error::io("start the thread of an input", error))
+    };
+    if config.stdin {
+        places.push("standard input".into());
+        inputs.push(started(inputs::stdin(intake("stdin"), io::stdin()))?);
+    }
+    if let Some(socket) = unix_socket(&config.socket)? {
+        places.push(socket.path().display().to_string());
+        inputs.push(started(socket.start(intake("socket")))?);
+    }
+    if let Some(address) = config.udp {
+        let networks = Networks::local(config.allow.clone());
+        let (input, address) = inputs::udp(intake("udp"), address, networks)?;
+        places.push(format!("udp {address}"));
+        inputs.push(input);
+    }
+    Ok((inputs, places))
+}
+
+/// The socket at its place; at a usual one it may be missing: who has not
+/// asked for it can do without.
+fn unix_socket(place: &SocketPlace) -> Result<Option<UnixInput>> {
+    let places = match place {
+        SocketPlace::None => return Ok(None),
+        SocketPlace::At(path) => return UnixInput::bind(path).map(Some),
+        SocketPlace::Usual => inputs::socket_places(std::env::var_os("XDG_RUNTIME_DIR").as_deref()),
+    };
+    for path in places {
+        match UnixInput::bind(&path) {
+            Ok(socket) => return Ok(Some(socket)),
+            Err(error) => log::debug!("{error}"),
+        }
+    }
+    log::debug!("readings are taken at no Unix socket; --socket PATH makes one");
+    Ok(None)
 }
 
 fn keep_history(config: &Config, hub: &Hub) -> Result<Option<Keeper>> {
@@ -163,9 +214,9 @@ fn host_name() -> String {
 /// Raises the soft limit on descriptors, and serves no more connections than
 /// the process may have descriptors and memory for: clients must not take what
 /// the readings need.
-fn fit_to_process(limits: &mut Limits) {
+fn fit_to_process(limits: &mut Limits, inputs: usize) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let own = own_descriptors(limits);
+        let own = own_descriptors(limits) + inputs as libc::rlim_t;
         // Each sensor's thread has a file open for a moment; where there are not
         // even enough for connections, few of them do so at once.
         let sensors = MAX_THREADS as libc::rlim_t;
@@ -215,7 +266,7 @@ fn affordable_connections(bytes: libc::rlim_t, limits: &Limits) -> usize {
 }
 
 /// Where to point the browser. A reader that has gone is no fault of ours.
-fn greet(device: &str, hosts: &[String], hub: &Hub) {
+fn greet(device: &str, hosts: &[String], ways_in: &[String], hub: &Hub) {
     let view = hub.view();
     let mut sources: Vec<(&str, usize)> = Vec::new();
     for state in view.channels() {
@@ -232,6 +283,9 @@ fn greet(device: &str, hosts: &[String], hub: &Hub) {
     }
     if let Some(host) = hosts.first() {
         line("stream", &format!("ws://{host}/ws"));
+    }
+    for (number, way) in ways_in.iter().enumerate() {
+        line(if number == 0 { "readings" } else { "" }, way);
     }
     line("channels", &format!("{} from {}", view.channels().len(), sources.join(", ")));
     drop(view);

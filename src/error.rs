@@ -64,6 +64,9 @@ pub enum Error {
         /// The source that named it first.
         owner: String,
     },
+    /// A reading was refused by the board that it was pushed to, or the board
+    /// was not there; the text says why. Send it again when that is mended.
+    Refused(String),
     /// A setting has a value that cannot work; the text says which and why.
     Setting(String),
     /// A thread without which the server is of no use has died.
@@ -103,7 +106,7 @@ impl fmt::Display for Error {
             Self::ChannelTaken { channel, owner } => {
                 write!(f, "channel {channel} belongs to source {owner}; choose another name")
             }
-            Self::Setting(why) => write!(f, "{why}"),
+            Self::Refused(why) | Self::Setting(why) => write!(f, "{why}"),
             Self::Fatal(what) => write!(f, "{what}; the program must be started anew"),
         }
     }

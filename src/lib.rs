@@ -50,11 +50,11 @@
 //! | [`net`] | the engine: accept loop, connection threads, push workers |
 //! | [`websocket`] | the WebSocket API for programs, on the engine |
 //! | [`telemetry`] | channels, values, batches; the hub, its ring and its history |
-//! | [`wire`] | JSON and Prometheus, as functions of bytes |
-//! | [`sources`] | where readings come from; the sampler |
+//! | [`wire`] | JSON, Prometheus, pushed lines, as functions of bytes |
+//! | [`sources`] | where readings come from: the sampler, and what is pushed in |
 //! | `web` | the page, embedded |
 //! | [`App`] | joins hub, page and engine: routes and the stream |
-//! | [`config`], [`watch`], [`cli`], `service`, [`daemon`] | the program: settings, the terminal client, the command line, the server as a service |
+//! | [`config`], [`watch`], [`put`], [`cli`], `service`, [`daemon`] | the program: settings, the terminal client, what pushes readings, the command line, the server as a service |
 //!
 //! The invariants are in ARCHITECTURE.md, beside the source.
 
@@ -67,6 +67,7 @@ mod fault;
 pub mod message;
 pub mod net;
 pub mod pulse;
+pub mod put;
 mod service;
 pub mod sources;
 mod sys;

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Ok(Asked::Serve { config, level }) => serve(*config, level),
         Ok(Asked::Watch(asked)) => client(watch::watch(&asked)),
         Ok(Asked::Once(asked)) => client(watch::once(&asked)),
+        Ok(Asked::Put(put)) => client(put.run(std::io::stdin())),
         Ok(Asked::Print(text)) => {
             // A closed pipe (`boardcast --help | head`) is no fault.
             let _ = std::io::stdout().write_all(text.as_bytes());

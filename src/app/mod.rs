@@ -6,6 +6,7 @@
 //! | `/ws` | the stream |
 //! | `/api/channels`, `/api/latest` | descriptions and latest values, as JSON |
 //! | `/api/history` | what the readings were, as JSON or CSV |
+//! | `/api/publish` | readings that are pushed in, as lines or JSON |
 //! | `/metrics` | Prometheus |
 //! | `/healthz` | whether it is well |
 //!
@@ -13,6 +14,7 @@
 
 mod history;
 mod pacer;
+mod publish;
 mod recent;
 mod selection;
 mod viewer;
@@ -22,6 +24,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use self::{
     history::Histories,
+    publish::{NOT_ALLOWED, Publishing},
     viewer::{Encoding, Telemetry},
     wishes::Wishes,
 };
@@ -32,7 +35,7 @@ use crate::{
         Answer, Application, Bell, Connection, Counter, Handle, Handler, Request, Response, Stats,
         Upgrade,
     },
-    sources::Running,
+    sources::{Intake, Running},
     telemetry::{Hub, Status},
     web,
     wire::{
@@ -50,6 +53,7 @@ pub struct App {
     hub: Hub,
     telemetry: Telemetry,
     histories: Histories,
+    publishing: Publishing,
     /// The engine's counters and occupancy, once it runs.
     engine: OnceLock<EngineView>,
     /// Called, one after the other, when the server stops.
@@ -72,8 +76,9 @@ impl App {
     pub fn new(hub: Hub) -> Arc<Self> {
         let telemetry = Telemetry::new(hub.clone());
         let histories = Histories::default();
+        let publishing = Publishing::new(&hub);
         let (engine, at_stop) = (OnceLock::new(), Mutex::default());
-        Arc::new(Self { hub, telemetry, histories, engine, at_stop })
+        Arc::new(Self { hub, telemetry, histories, publishing, engine, at_stop })
     }
 
     /// Shows the engine's counters in `/metrics`.
@@ -82,6 +87,11 @@ impl App {
             EngineView { stats: engine.stats().clone(), occupancy: Box::new(engine.occupancy()) };
         // An application runs in one engine; a second one is not shown.
         let _ = self.engine.set(view);
+    }
+
+    /// Shows what an input of pushed readings counts in `/metrics`.
+    pub fn count(&self, intake: &Intake) {
+        self.publishing.count(intake);
     }
 
     /// Stops this source when the server stops.
@@ -117,10 +127,16 @@ impl App {
         if let Some(asked) = first {
             wishes.leave(self.telemetry.first_wish(asked));
         }
+        let publisher = request.is_from_here().then(|| self.publishing.websocket());
         let viewer = self.telemetry.viewer(*encoding, wishes.clone());
+        let viewer = viewer.may_publish(publisher.is_some());
         let (hub, telemetry) = (self.hub.clone(), self.telemetry.clone());
-        let session = Session { hub, telemetry, wishes, may_resume };
-        let upgrade = Upgrade::new(|_, _| session).cursor(Box::new(viewer));
+        let may_publish = publisher.is_some();
+        let session = Session { hub, telemetry, wishes, may_resume, publisher };
+        let mut upgrade = Upgrade::new(|_, _| session).cursor(Box::new(viewer));
+        if may_publish {
+            upgrade = upgrade.allow(publish::MESSAGE_BYTES, publish::MESSAGE_RATE);
+        }
         Answer::Upgrade(if any { upgrade } else { upgrade.protocol(*name) })
     }
 
@@ -173,6 +189,7 @@ impl App {
         counter("boardcast_batches_total", "Batches published.", view.seq());
         let gaps = self.telemetry.gaps();
         counter("boardcast_gaps_total", "Clients that were overtaken by the ring.", gaps);
+        self.publishing.describe(&mut page);
         page.readings(view.channels());
         drop(view);
         no_store(Response::new(200, prometheus::MEDIA_TYPE, page.finish()))
@@ -215,6 +232,7 @@ impl Application for App {
     fn respond(&self, request: &Request) -> Answer {
         let known = match request.path() {
             "/ws" => return self.guard(request, || self.stream(request)),
+            "/api/publish" => return self.publishing.respond(request),
             "/api/channels" => Some(Self::channels as fn(&Self) -> Response),
             "/api/latest" => Some(Self::latest as _),
             "/metrics" => Some(Self::metrics as _),
@@ -250,7 +268,7 @@ impl Application for App {
 }
 
 impl App {
-    /// Everything here is read, nothing changed.
+    /// What is here is read, not changed.
     fn guard(&self, request: &Request, answer: impl FnOnce() -> Answer) -> Answer {
         if matches!(request.method(), "GET" | "HEAD") {
             return answer();
@@ -275,6 +293,8 @@ struct Session {
     wishes: Arc<Wishes>,
     /// The next `subscribe` may say where to go on.
     may_resume: bool,
+    /// Where its readings go, if it may publish.
+    publisher: Option<Intake>,
 }
 
 impl Session {
@@ -309,10 +329,12 @@ impl Handler for Session {
             Some(Ask::Subscribe { subscription, id }) => {
                 self.subscribe(connection, subscription, id)
             }
-            Some(Ask::Publish { id }) => {
-                let sentence = "this board takes no readings from outside";
-                Some(json::error("not_allowed", sentence, id.as_ref()))
-            }
+            Some(Ask::Publish { id }) => Some(match &self.publisher {
+                Some(intake) => {
+                    publish::message(intake, message.as_text().unwrap_or_default(), id.as_ref())
+                }
+                None => json::error("not_allowed", NOT_ALLOWED, id.as_ref()),
+            }),
             Some(Ask::Unknown(answer)) => Some(answer),
         };
         // A client that has gone needs no answer; one that takes none is ended.

@@ -123,6 +123,7 @@ impl Telemetry {
             shared: self.0.clone(),
             wishes,
             encoding,
+            may_publish: false,
             greeted: false,
             selection: self.0.everything.clone(),
             pacer: None,
@@ -142,6 +143,7 @@ pub(super) struct Viewer {
     shared: Arc<Shared>,
     wishes: Arc<Wishes>,
     encoding: Encoding,
+    may_publish: bool,
     greeted: bool,
     selection: Arc<Selection>,
     pacer: Option<Pacer>,
@@ -164,6 +166,11 @@ pub(super) struct Viewer {
 }
 
 impl Viewer {
+    /// What `hello` tells the client: whether it may publish.
+    pub(super) fn may_publish(self, may_publish: bool) -> Self {
+        Self { may_publish, ..self }
+    }
+
     /// Looks at the hub once, under one lock, and decides what comes next: what
     /// has to go out first, and the batches behind it.
     fn look(&mut self, now: Instant, frames: &mut Frames) {
@@ -247,7 +254,7 @@ impl Viewer {
             time: (hub.clock().wall() * 1000.0).round() / 1000.0,
             synced: view.wall().synced,
             heartbeat: HEARTBEAT.as_secs(),
-            may_publish: false,
+            may_publish: self.may_publish,
         };
         let mask = self.selection.mask(view.channels());
         self.first.extend(text_frames(&json::hello(&hello, selected(view, &mask))));

@@ -21,7 +21,7 @@ use super::{
     feed::{Bell, Cursor, Feed},
     gate::Gate,
     handshake,
-    http::{Parsed, Request, Response},
+    http::{BadHead, Chunks, Framing, Parsed, Request, Response},
     limits::Limits,
     link::{self, Connection, Handler},
     pusher::Pool,
@@ -34,7 +34,7 @@ use crate::message::CloseCode;
 
 /// What a server serves. One value serves all connections at the same time.
 pub trait Application: Send + Sync + 'static {
-    /// Answers one request. A body is never read.
+    /// Answers one request. Its body is read only for an [`Answer::Body`].
     fn respond(&self, request: &Request) -> Answer;
 
     /// The engine runs; ring `bell` whenever cursors have something new.
@@ -51,18 +51,52 @@ pub trait Application: Send + Sync + 'static {
 pub enum Answer {
     /// It is answered.
     Response(Response),
+    /// Its body is read, and then it is answered.
+    Body(Body),
     /// It becomes a WebSocket, if it asked for one in the right way.
     Upgrade(Upgrade),
 }
 
 type Open = Box<dyn FnOnce(&Connection, &Request) -> Box<dyn Handler> + Send>;
 
+type Then = Box<dyn FnOnce(&Request, &[u8]) -> Response + Send>;
+
+/// A request whose body is wanted: at most `body_bytes`, within `body_time` of
+/// the [`Limits`]; otherwise the engine answers 413 or 408 itself.
+pub struct Body(Then);
+
+impl Body {
+    /// `then` is called with the whole body, on the connection's thread.
+    pub fn then(then: impl FnOnce(&Request, &[u8]) -> Response + Send + 'static) -> Self {
+        Self(Box::new(then))
+    }
+}
+
 /// A request that becomes a WebSocket.
 pub struct Upgrade {
     id: u64,
     protocol: Option<String>,
     cursor: Option<Box<dyn Cursor>>,
+    allowance: Option<Allowance>,
     open: Open,
+}
+
+/// What a client may send that is to be let say more than others.
+#[derive(Clone, Copy)]
+struct Allowance {
+    message_bytes: usize,
+    message_rate: u32,
+}
+
+impl Allowance {
+    fn widen(self, limits: &Limits) -> Limits {
+        Limits {
+            message_bytes: limits.message_bytes.max(self.message_bytes),
+            message_rate: limits.message_rate.max(self.message_rate),
+            message_burst: limits.message_burst.max(self.message_rate.saturating_mul(2)),
+            ..limits.clone()
+        }
+    }
 }
 
 impl Upgrade {
@@ -72,12 +106,19 @@ impl Upgrade {
         open: impl FnOnce(&Connection, &Request) -> H + Send + 'static,
     ) -> Self {
         let open: Open = Box::new(move |connection, request| Box::new(open(connection, request)));
-        Self { id: link::next_id(), protocol: None, cursor: None, open }
+        Self { id: link::next_id(), protocol: None, cursor: None, allowance: None, open }
     }
 
     /// Names the subprotocol that was chosen among those offered.
     pub fn protocol(mut self, name: impl Into<String>) -> Self {
         self.protocol = Some(name.into());
+        self
+    }
+
+    /// Lets this client say more than the [`Limits`] allow all: messages of so
+    /// many bytes, so many a second, and twice as many at once.
+    pub fn allow(mut self, message_bytes: usize, message_rate: u32) -> Self {
+        self.allowance = Some(Allowance { message_bytes, message_rate });
         self
     }
 
@@ -108,11 +149,12 @@ pub(super) fn run(engine: &Engine, socket: &Arc<Socket>, slot: Slot, peer: Socke
     let life = AssertUnwindSafe(|| {
         let conversation = Conversation { engine, socket: socket.clone(), peer, read: Vec::new() };
         let Some(opening) = conversation.run(slot) else { return };
-        let Opened { leave, mut handler, read } = opening.open(engine);
+        let Opened { leave, mut handler, read, limits } = opening.open(engine);
         // The handshake went deeper than all that follows, and a stream may
         // stay for months.
         crate::sys::release_unused_stack();
-        stream::run(&leave.0, &mut *handler, read, &engine.limits, &engine.stats);
+        let limits = limits.as_deref().unwrap_or(&engine.limits);
+        stream::run(&leave.0, &mut *handler, read, limits, &engine.stats);
     });
     if catch_unwind(life).is_err() {
         engine.stats.panics.increment();
@@ -159,6 +201,11 @@ impl Conversation<'_> {
             let head_only = request.method() == "HEAD";
             let response = match self.answer(&request) {
                 Answer::Response(response) => response,
+                Answer::Body(body) => match self.read_body(&request, &slot) {
+                    Ok(Some(bytes)) => (body.0)(&request, &bytes),
+                    Ok(None) => return None,
+                    Err(refusal) => refusal,
+                },
                 Answer::Upgrade(upgrade) => match self.accept_key(&request, &upgrade, &slot) {
                     Ok((head, agreement)) => {
                         let Self { socket, peer, read, .. } = self;
@@ -220,6 +267,57 @@ impl Conversation<'_> {
                 return Ok(None);
             }
             self.read.extend_from_slice(&buffer[..length]);
+        }
+    }
+
+    /// Reads the body. `None`: the peer has gone.
+    #[inline(never)]
+    fn read_body(&mut self, request: &Request, slot: &Slot) -> Result<Option<Vec<u8>>, Response> {
+        let most = self.engine.limits.body_bytes;
+        let too_long = || {
+            let sentence = format!("the body is longer than {most} bytes; send several requests");
+            Response::text(413, sentence)
+        };
+        let bad = |bad: BadHead| Response::text(bad.status, bad.why);
+        let framing = request.framing().map_err(bad)?;
+        let (length, mut chunks) = match framing {
+            Framing::Length(length) if length > most => return Err(too_long()),
+            Framing::Length(length) => (length, None),
+            Framing::Chunked => (0, Some(Chunks::default())),
+        };
+        let deadline = Instant::now() + self.engine.limits.body_time;
+        if slot.enter(Phase::Body, Some(deadline)).is_err() {
+            return Ok(None);
+        }
+        if request.expects_continue() && self.read.is_empty() {
+            let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+            if self.socket.send_all(go_on, b"").is_err() {
+                return Ok(None);
+            }
+        }
+        let mut body = Vec::new();
+        let mut buffer = [0; 1024];
+        loop {
+            let whole = match &mut chunks {
+                Some(chunks) => chunks.take(&mut self.read, &mut body, most).map_err(bad)?,
+                None => {
+                    let part = self.read.len().min(length - body.len());
+                    body.extend(self.read.drain(..part));
+                    body.len() == length
+                }
+            };
+            if body.len() > most {
+                return Err(too_long());
+            }
+            if whole {
+                return Ok(Some(body));
+            }
+            let received = self.socket.receive(&mut buffer).unwrap_or(0);
+            if received == 0 {
+                let sentence = "the request's body took too long";
+                return if slot.expired() { Err(Response::text(408, sentence)) } else { Ok(None) };
+            }
+            self.read.extend_from_slice(&buffer[..received]);
         }
     }
 
@@ -305,7 +403,7 @@ impl Opening {
     #[inline(never)]
     fn open(self, engine: &Engine) -> Opened {
         let Self { socket, slot, peer, read, request, upgrade, agreement, head } = self;
-        let Upgrade { id, protocol, cursor, open } = upgrade;
+        let Upgrade { id, protocol, cursor, allowance, open } = upgrade;
         let limits = &engine.limits;
         socket.prepare_stream(limits.send_buffer, limits.not_sent);
         engine.stats.streams.increment();
@@ -330,7 +428,8 @@ impl Opening {
         worker.join(client.clone(), cursor);
         log::debug!("{peer}: a WebSocket");
         let handler = open(&Connection::new(&client, client.id, peer), &request);
-        Opened { leave, handler, read }
+        let limits = allowance.map(|allowance| Box::new(allowance.widen(&engine.limits)));
+        Opened { leave, handler, read, limits }
     }
 }
 
@@ -339,6 +438,8 @@ struct Opened {
     leave: Leave,
     handler: Box<dyn Handler>,
     read: Vec<u8>,
+    /// Its own bounds, where they are wider than everyone's.
+    limits: Option<Box<Limits>>,
 }
 
 /// The answer when all places are taken.

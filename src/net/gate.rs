@@ -209,6 +209,42 @@ fn same_host(authority: &str, host: &str, port: &str) -> bool {
     plain(authority) == plain(host)
 }
 
+impl Request {
+    /// Whether it comes from a program on this machine, or from a page of this
+    /// server in a browser on it: one that may change something.
+    ///
+    /// A page is known by an `Origin` that is this very host, called by its
+    /// address or `localhost`: any other name may be made to lead here by its
+    /// owner (DNS rebinding). A peer that a proxy speaks for is not from here,
+    /// although the proxy is.
+    pub fn is_from_here(&self) -> bool {
+        let proxied = ["forwarded", "x-forwarded-for", "via"];
+        if !self.peer().ip().to_canonical().is_loopback()
+            || proxied.iter().any(|name| self.header_count(name) > 0)
+        {
+            return false;
+        }
+        match (self.header_count("origin"), self.header("origin"), self.header("host")) {
+            (0, _, _) => true,
+            (1, Some(origin), Some(host)) => {
+                is_own_name(host) && Origins::Own(Vec::new()).allow(origin, Some(host))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether nobody but this machine can be meant: an address, or `localhost`.
+fn is_own_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => host.split(':').next(),
+    };
+    name.is_some_and(|name| {
+        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    })
+}
+
 /// Everything that decides who may come in.
 #[derive(Debug)]
 pub struct Gate {
@@ -266,7 +302,9 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::SocketAddr;
+
+    use super::{super::http::Parsed, *};
 
     fn network(text: &str) -> Network {
         text.parse().expect("a network")
@@ -340,5 +378,32 @@ mod tests {
             assert!(!own.allow(origin, Some(host)), "{origin} asks {host}");
         }
         assert!(Origins::Any.allow("null", None));
+    }
+
+    #[test]
+    fn only_this_machine_may_change_something() {
+        let from_here = |peer: &str, lines: &str| {
+            let head = format!("POST / HTTP/1.1\r\n{lines}\r\n\r\n");
+            let peer = SocketAddr::new(ip(peer), 9);
+            let Ok(Parsed::Whole(request, _)) = Request::parse(head.as_bytes(), peer) else {
+                panic!("{head}")
+            };
+            request.is_from_here()
+        };
+        for (peer, lines, fine) in [
+            ("127.0.0.1", "Host: pi", true),
+            ("::ffff:127.0.0.1", "Host: pi", true),
+            ("::1", "Host: [::1]:8642\r\nOrigin: http://[::1]:8642", true),
+            ("127.0.0.1", "Host: localhost:8642\r\nOrigin: http://localhost:8642", true),
+            ("127.0.0.1", "Host: 10.0.0.7:80\r\nOrigin: http://10.0.0.7", true),
+            ("10.0.0.7", "Host: pi", false),
+            ("127.0.0.1", "Host: pi\r\nOrigin: http://evil.example", false),
+            ("127.0.0.1", "Host: evil.example\r\nOrigin: http://evil.example", false),
+            ("127.0.0.1", "Host: localhost\r\nOrigin: null", false),
+            ("127.0.0.1", "Host: localhost\r\nOrigin: http://localhost\r\nOrigin: x", false),
+            ("127.0.0.1", "Host: pi\r\nX-Forwarded-For: 203.0.113.7", false),
+        ] {
+            assert_eq!(from_here(peer, lines), fine, "{peer}, {lines}");
+        }
     }
 }

@@ -24,6 +24,15 @@ pub struct Request {
     peer: SocketAddr,
 }
 
+/// How the end of a body is told (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// So many bytes.
+    Length(usize),
+    /// In chunks, the last of which is empty.
+    Chunked,
+}
+
 /// Why a head was refused; the sentence goes to the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BadHead {
@@ -177,12 +186,119 @@ impl Request {
             || self.values("content-length").any(|length| length != b"0")
     }
 
+    /// How the body is framed.
+    ///
+    /// # Errors
+    /// A sentence for the peer, when that cannot be told for certain: whoever
+    /// guesses may take a part of the body for a next request, or the other
+    /// way round.
+    pub(super) fn framing(&self) -> Result<Framing, BadHead> {
+        let mut codings = self.header_list("transfer-encoding");
+        let lengths = self.header_count("content-length");
+        match (codings.next(), codings.next(), lengths) {
+            (None, None, 0) => Ok(Framing::Length(0)),
+            (None, None, 1) => {
+                let length = self.header("content-length").unwrap_or_default();
+                // No sign: `parse` would take one.
+                let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+                match length.parse() {
+                    Ok(length) if digits => Ok(Framing::Length(length)),
+                    // More digits than a number has: far too long in any case.
+                    Err(_) if digits => Ok(Framing::Length(usize::MAX)),
+                    _ => refuse(400, "Content-Length is no number"),
+                }
+            }
+            (Some(coding), None, 0) if coding.eq_ignore_ascii_case("chunked") => {
+                Ok(Framing::Chunked)
+            }
+            (Some(_), _, 0) => refuse(501, "only the transfer coding chunked is understood"),
+            _ => refuse(400, "the end of the body is told in two ways"),
+        }
+    }
+
+    /// Whether the peer waits for leave to send the body (RFC 9110 section 10.1.1).
+    pub(super) fn expects_continue(&self) -> bool {
+        self.is_http_11()
+            && self.header("expect").is_some_and(|it| it.eq_ignore_ascii_case("100-continue"))
+    }
+
     /// Whether the peer would send a next request on this connection
     /// (RFC 9112 section 9.3).
     pub(super) fn keeps_alive(&self) -> bool {
         let close = self.header_list("connection").any(|name| name.eq_ignore_ascii_case("close"));
         self.is_http_11() && !close && !self.has_body()
     }
+}
+
+/// Takes a chunked body as it comes (RFC 9112 section 7.1); trailers are
+/// passed over.
+#[derive(Debug, Default)]
+pub(super) struct Chunks {
+    state: Chunk,
+}
+
+#[derive(Debug, Default)]
+enum Chunk {
+    /// The line with the next chunk's size, so far.
+    #[default]
+    Size,
+    /// So many bytes of it are left.
+    Data(usize),
+    /// Its line break.
+    End,
+    /// Lines up to an empty one.
+    Trailers,
+}
+
+impl Chunks {
+    /// The longest line with a size, or of a trailer.
+    const LINE: usize = 1024;
+
+    /// Moves what is understood of `read` to `body`. True at the end; false
+    /// when more is needed, or when `body` is longer than `most`.
+    pub(super) fn take(
+        &mut self,
+        read: &mut Vec<u8>,
+        body: &mut Vec<u8>,
+        most: usize,
+    ) -> Result<bool, BadHead> {
+        let bad = BadHead { status: 400, why: "the chunks of the body are broken" };
+        while body.len() <= most {
+            if let Chunk::Data(left) = &mut self.state {
+                let length = (*left).min(read.len());
+                body.extend(read.drain(..length));
+                *left -= length;
+                if *left > 0 {
+                    return Ok(false);
+                }
+                self.state = Chunk::End;
+            }
+            let Some(end) = read.iter().position(|&byte| byte == b'\n') else {
+                return if read.len() > Self::LINE { Err(bad) } else { Ok(false) };
+            };
+            let line: Vec<u8> = read.drain(..=end).collect();
+            let line = line.trim_ascii();
+            self.state = match self.state {
+                Chunk::Size => match chunk_size(line).ok_or(bad.clone())? {
+                    0 => Chunk::Trailers,
+                    size => Chunk::Data(size),
+                },
+                Chunk::End if line.is_empty() => Chunk::Size,
+                Chunk::Trailers if line.is_empty() => return Ok(true),
+                Chunk::Trailers => Chunk::Trailers,
+                _ => return Err(bad),
+            };
+        }
+        Ok(false)
+    }
+}
+
+/// Hexadecimal digits, perhaps with extensions behind them.
+fn chunk_size(line: &[u8]) -> Option<usize> {
+    let digits = line.split(|&byte| byte == b';').next()?.trim_ascii();
+    let hex = !digits.is_empty() && digits.len() <= 7 && digits.iter().all(u8::is_ascii_hexdigit);
+    let digits = std::str::from_utf8(digits).ok().filter(|_| hex)?;
+    usize::from_str_radix(digits, 16).ok()
 }
 
 fn refuse<T>(status: u16, why: &'static str) -> Result<T, BadHead> {
@@ -332,6 +448,48 @@ mod tests {
         }
         let empty = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
         assert!(parse(empty).expect("valid").expect("whole").0.keeps_alive());
+    }
+
+    #[test]
+    fn the_end_of_a_body_is_told_in_one_way_only() {
+        for (lines, framing) in [
+            ("", Ok(Framing::Length(0))),
+            ("Content-Length: 5\r\n", Ok(Framing::Length(5))),
+            ("Content-Length: 99999999999999999999999\r\n", Ok(Framing::Length(usize::MAX))),
+            ("Transfer-Encoding: Chunked\r\n", Ok(Framing::Chunked)),
+            ("Content-Length: +5\r\n", Err(400)),
+            ("Content-Length: 5, 5\r\n", Err(400)),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n", Err(400)),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Err(400)),
+            ("Transfer-Encoding: gzip, chunked\r\n", Err(501)),
+        ] {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+            let request = parse(&head).expect("valid").expect("whole").0;
+            assert_eq!(request.framing().map_err(|bad| bad.status), framing, "{lines}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_joined_however_they_are_cut() {
+        let text = b"5;ext=1\r\nhello\r\n1\r\n \r\n5\nworld\r\n0\r\nTrailer: x\r\n\r\nrest";
+        for size in 1..=text.len() {
+            let (mut chunks, mut read, mut body) = (Chunks::default(), Vec::new(), Vec::new());
+            let mut whole = false;
+            for piece in text.chunks(size) {
+                read.extend_from_slice(piece);
+                whole = whole || chunks.take(&mut read, &mut body, 100).expect("valid");
+            }
+            assert!(whole && body == b"hello world", "pieces of {size}");
+            assert_eq!(read, b"rest");
+        }
+        for bad in ["x\r\n", "\r\n", "-1\r\n", "12345678\r\n", "1\r\nab\r\n"] {
+            let mut read = bad.as_bytes().to_vec();
+            assert!(Chunks::default().take(&mut read, &mut Vec::new(), 100).is_err(), "{bad}");
+        }
+        let mut read = b"a\r\n0123456789\r\n5\r\n01234".to_vec();
+        let mut body = Vec::new();
+        assert_eq!(Chunks::default().take(&mut read, &mut body, 9), Ok(false));
+        assert_eq!(body.len(), 10, "one chunk beyond the bound ends it");
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub struct Limits {
     /// Time from the first byte (or the accept) to the end of a request head.
     /// Default 5 s; longer is answered with 408.
     pub head_time: Duration,
+    /// Bytes of a request's body, where one is read at all. Default 64 KiB;
+    /// more is answered with 413.
+    pub body_bytes: usize,
+    /// Time from the head to the end of a body. Default 10 s; longer is
+    /// answered with 408.
+    pub body_time: Duration,
     /// Time for a response to be taken by the peer. Default 30 s.
     pub response_time: Duration,
     /// How long an idle connection is kept for a next request. Default 5 s.
@@ -86,6 +92,8 @@ impl Default for Limits {
             per_address: 32,
             head_bytes: 8 * 1024,
             head_time: Duration::from_secs(5),
+            body_bytes: 64 * 1024,
+            body_time: Duration::from_secs(10),
             response_time: Duration::from_secs(30),
             keep_alive: Duration::from_secs(5),
             message_bytes: 16 * 1024,
@@ -147,7 +155,14 @@ impl Limits {
             return refuse("a connection's stack needs at least 64 KiB");
         }
         let times = [self.head_time, self.response_time, self.keep_alive, self.message_time];
-        let more = [self.ping_every, self.silence, self.stuck, self.close_time, self.stop_time];
+        let more = [
+            self.body_time,
+            self.ping_every,
+            self.silence,
+            self.stuck,
+            self.close_time,
+            self.stop_time,
+        ];
         if times.into_iter().chain(more).any(|time| time > Self::LONGEST) {
             return refuse("a time is at most a year: use that for no limit");
         }

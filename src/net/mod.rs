@@ -45,7 +45,7 @@ mod stream;
 mod tls;
 
 pub use self::{
-    connection::{Answer, Application, Upgrade},
+    connection::{Answer, Application, Body, Upgrade},
     feed::{Bell, Cursor, Feed, Frames, message_frame, text_frame},
     gate::{Gate, Network, Networks, OnLink, Origins},
     http::{Request, Response},

@@ -21,6 +21,8 @@ pub(super) enum Phase {
     Head,
     /// It waits for a next request, and gives way when room is short.
     Idle,
+    /// The body of its request is being read.
+    Body,
     /// Its response is being written.
     Answer,
     /// It is a WebSocket; the push workers watch it.
@@ -171,8 +173,8 @@ impl Slots {
         Ok(Slot { slots: self.clone(), index, generation })
     }
 
-    /// Acts on the deadlines that have passed; returns the next one. A head or
-    /// a message that is late gets its reading side shut, so that its thread
+    /// Acts on the deadlines that have passed; returns the next one. A head, a
+    /// body or a message that is late gets its reading side shut, so that its thread
     /// can still answer; everything else is ended.
     pub(super) fn expire(&self, now: Instant) -> Option<Instant> {
         let mut table = self.lock();
@@ -186,7 +188,7 @@ impl Slots {
             place.deadline = None;
             place.expired = true;
             // Its thread still has something to say: 408, or a Close with 1008.
-            let speaks = matches!(place.phase, Phase::Head | Phase::Stream);
+            let speaks = matches!(place.phase, Phase::Head | Phase::Body | Phase::Stream);
             place.socket.shutdown(if speaks { Shutdown::Read } else { Shutdown::Both });
         }
         // Not more often than this, however the deadlines are strewn.

@@ -4,12 +4,17 @@
 //! A polled source is asked at each tick of the [`Sampler`] what it sees, and
 //! answers with plain data ([`Readings`]); it knows neither the hub nor the
 //! clock. What it no longer mentions is gone.
+//!
+//! What is pushed in comes through [`inputs`] and over HTTP; each kind of input
+//! is one [`Intake`].
 
 mod demo;
 pub mod found;
+pub mod inputs;
 mod isolated;
 mod own;
 mod publication;
+mod pushed;
 mod readings;
 mod sampler;
 pub mod vitals;
@@ -17,6 +22,7 @@ pub mod vitals;
 pub use self::{
     demo::{Demo, RunningDemo},
     own::Own,
+    pushed::{Counts, Intake, Turn},
     readings::{Reading, Readings},
     sampler::{Running, Sampler},
 };

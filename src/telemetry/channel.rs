@@ -25,26 +25,33 @@ impl ChannelName {
     /// # Errors
     /// [`Error::Channel`] names the rule that the name breaks.
     pub fn new(name: &str) -> Result<Self> {
-        let refuse = |why: &str| {
+        if let Some(rule) = Self::broken_rule(name) {
             // Precision does not cut a Debug form, so cut before.
             let start: String = name.chars().take(MAX_NAME).collect();
-            Err(Error::Channel(format!("channel name {start:?}: {why}")))
-        };
-        if name.len() > MAX_NAME {
-            return refuse("longer than 128 bytes");
-        }
-        if name.split('/').count() > MAX_LEVELS {
-            return refuse("more than 8 levels");
-        }
-        for level in name.split('/') {
-            if level.is_empty() {
-                return refuse("an empty level; write it as in cpu/temperature");
-            }
-            if !level.bytes().all(allowed) {
-                return refuse("a level may hold A-Z a-z 0-9 . _ - only");
-            }
+            return Err(Error::Channel(format!("channel name {start:?}: {rule}")));
         }
         Ok(Self(name.into()))
+    }
+
+    /// The rule that a name breaks, in words; `None` when it is a good name.
+    pub(crate) fn broken_rule(name: &str) -> Option<&'static str> {
+        if name.len() > MAX_NAME {
+            return Some("longer than 128 bytes");
+        }
+        let (mut levels, mut in_level) = (1, 0);
+        for byte in name.bytes() {
+            match byte {
+                b'/' if in_level == 0 => break,
+                b'/' => (levels, in_level) = (levels + 1, 0),
+                byte if allowed(byte) => in_level += 1,
+                _ => return Some("a level may hold A-Z a-z 0-9 . _ - only"),
+            }
+        }
+        match in_level {
+            0 => Some("an empty level; write it as in cpu/temperature"),
+            _ if levels > MAX_LEVELS => Some("more than 8 levels"),
+            _ => None,
+        }
     }
 
     /// The name as text.
@@ -66,7 +73,7 @@ impl std::borrow::Borrow<str> for ChannelName {
 }
 
 /// Whether a level may hold this byte.
-pub(super) fn allowed(byte: u8) -> bool {
+pub(crate) fn allowed(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 

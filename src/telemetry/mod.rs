@@ -19,6 +19,7 @@ mod ring;
 mod time;
 mod value;
 
+pub(crate) use self::channel::allowed;
 pub use self::{
     batch::Batch,
     channel::{Channel, ChannelId, ChannelName, Kind, Levels, MAX_LEVELS, MAX_NAME, Status},

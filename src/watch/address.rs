@@ -28,7 +28,7 @@ pub(super) fn is_word(text: &str) -> bool {
 ///
 /// # Errors
 /// [`Error::Url`] says what to write instead.
-pub(super) fn stream(text: &str) -> Result<String> {
+pub(crate) fn stream(text: &str) -> Result<String> {
     let text = text.trim();
     let url = match text.split_once("://") {
         Some((scheme, rest)) => with_path(scheme, rest),

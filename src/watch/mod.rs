@@ -14,7 +14,7 @@
 //! thread: it waits for a message or for the time of its output, and begins
 //! anew when the connection ends.
 
-mod address;
+pub(crate) mod address;
 mod board;
 mod lines;
 mod screen;

@@ -366,6 +366,17 @@ pub fn pong(id: Option<&serde_json::Value>, time: f64) -> String {
     text(to_vec(&Message { r#type: "pong", id, time: millis(time) }))
 }
 
+/// What a client published has been taken.
+pub fn published(id: Option<&serde_json::Value>) -> String {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        r#type: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a serde_json::Value>,
+    }
+    text(to_vec(&Message { r#type: "published", id }))
+}
+
 /// Something that a client asked cannot be done.
 pub fn error(code: &str, message: &str, id: Option<&serde_json::Value>) -> String {
     #[derive(Serialize)]
@@ -396,7 +407,8 @@ pub enum Ask {
     },
     /// `{"type":"publish",…}`.
     Publish {
-        /// Comes back in the answer.
+        /// Comes back in the answer; the values are read by
+        /// [`line::publish_message`](super::line::publish_message).
         id: Option<serde_json::Value>,
     },
     /// Something that cannot be served; the `error` to answer.

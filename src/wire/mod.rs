@@ -2,13 +2,14 @@
 //!
 //! [`json`] is what a browser gets over the WebSocket and from `/api`;
 //! [`history`] is what it gets of the past, [`binary`] what carries many numbers
-//! in few bytes; [`prometheus`] is what a scraper gets from `/metrics`; [`query`]
-//! is what stands behind the `?` of a request, [`subscribe`] what a client asks
-//! to see.
+//! in few bytes; [`prometheus`] is what a scraper gets from `/metrics`;
+//! [`line`](mod@line) is what is pushed in; [`query`] is what stands behind the
+//! `?` of a request, [`subscribe`] what a client asks to see.
 
 pub mod binary;
 pub mod history;
 pub mod json;
+pub mod line;
 pub mod prometheus;
 pub mod query;
 pub mod subscribe;

@@ -27,6 +27,20 @@ impl Page {
         let _ = writeln!(self.0, "{name} {value}");
     }
 
+    /// One number for each of several sources.
+    pub fn by_source<'a>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        values: impl Iterator<Item = (&'a str, u64)>,
+    ) {
+        self.family(name, kind, help);
+        for (source, value) in values {
+            let _ = writeln!(self.0, "{name}{{source=\"{}\"}} {value}", escape(source));
+        }
+    }
+
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
@@ -113,12 +127,18 @@ mod tests {
         source.fail(broken, "unplugged");
         let mut page = Page::default();
         page.single("boardcast_panics_total", "counter", "Panics.", 0);
+        let pushed = [("stdin", 7), ("a\"b", 0)].into_iter();
+        page.by_source("boardcast_pushed_lines_total", "counter", "Lines.", pushed);
         page.readings(hub.view().channels());
         assert_eq!(
             page.finish(),
             r#"# HELP boardcast_panics_total Panics.
 # TYPE boardcast_panics_total counter
 boardcast_panics_total 0
+# HELP boardcast_pushed_lines_total Lines.
+# TYPE boardcast_pushed_lines_total counter
+boardcast_pushed_lines_total{source="stdin"} 7
+boardcast_pushed_lines_total{source="a\"b"} 0
 # HELP boardcast_reading The latest value of a channel, in its unit; a state is 0 or 1.
 # TYPE boardcast_reading gauge
 boardcast_reading{channel="a",unit="%\n",source="my \"source\""} 12.5

@@ -16,6 +16,8 @@ mod fixture;
 mod found;
 mod history;
 mod http;
+mod inputs;
+mod lines;
 mod misbehaviour;
 mod platform;
 mod service;

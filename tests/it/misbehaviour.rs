@@ -13,7 +13,11 @@ const PING: u8 = 0x89;
 /// Sends these bytes after the handshake; the code of the Close that comes.
 fn code_for(bytes: &[u8]) -> Option<u16> {
     let board = Board::start();
-    let mut stream = raw_websocket(board.engine.address, "/ws");
+    // One that looks on: a program on the board may publish, and so say more.
+    let handshake = handshake("/ws").replace("\r\n\r\n", "\r\nVia: 1.1 proxy\r\n\r\n");
+    let mut stream = tcp(board.engine.address);
+    send(&mut stream, handshake);
+    let mut stream = read_upgrade(stream);
     send(&mut stream, bytes);
     let code = raw_close_code(&mut stream);
     drop(stream);

@@ -131,7 +131,7 @@ fn a_subprotocol_is_chosen_among_those_offered() {
 }
 
 #[test]
-fn what_a_client_asks_is_answered_and_nothing_is_published() {
+fn what_a_client_asks_is_answered_and_the_channel_of_another_stays() {
     let board = Board::start();
     let mut client = board.client();
     client.say(r#"{"type":"ping","id":7}"#);
@@ -141,7 +141,7 @@ fn what_a_client_asks_is_answered_and_nothing_is_published() {
     assert_eq!(client.json()["type"], "hello", "hello comes before every answer");
     assert_eq!(client.next("pong")["id"], 7);
     let refused = client.next("error");
-    assert_eq!((&refused["code"], &refused["id"]), (&"not_allowed".into(), &8.into()));
+    assert_eq!((&refused["code"], &refused["id"]), (&"refused".into(), &8.into()));
     assert_eq!(client.next("error")["code"], "unknown_type");
     assert_eq!(client.next("error")["code"], "bad_message");
     assert_eq!(board.hub.view().seq(), 0);

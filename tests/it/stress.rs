@@ -2,6 +2,8 @@
 //! them one after the other and shows what they measured.
 
 use std::{
+    io::Write,
+    os::unix::net::UnixStream,
     process::{Command, Output},
     thread,
     time::{Duration, Instant},
@@ -248,4 +250,62 @@ impl Drop for Namespace {
 fn ip(arguments: &[&str]) -> Option<Output> {
     let output = Command::new("ip").args(arguments).output().ok()?;
     output.status.success().then_some(output)
+}
+
+/// The figure: 50,000 lines a second on the Unix socket, into 100
+/// channels, for 10 s; every value reaches the viewer, in its order.
+#[test]
+#[ignore = "stress: 15 s"]
+fn fifty_thousand_lines_a_second_arrive_whole() {
+    const SECOND: u32 = 50_000;
+    let path = std::env::temp_dir().join(format!("bc-50k-{}", std::process::id()));
+    let server = Binary::start(&["--socket", path.to_str().expect("UTF-8")]);
+    let process = Process::of(&server);
+    let mut viewer = Client::connect(server.address, "/ws?channels=flood/%23");
+    viewer.next("hello");
+    let (cpu, rest, started) = (process.cpu(), process.resident(), Instant::now());
+    let writer = thread::spawn(move || {
+        let mut stream = UnixStream::connect(path).expect("connected");
+        let mut text = Vec::new();
+        // A hundred bursts a second, each when it is due.
+        for burst in 0..1000 {
+            let due = started + Duration::from_millis(10) * burst;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            text.clear();
+            for line in burst * SECOND / 100..(burst + 1) * SECOND / 100 {
+                writeln!(text, "flood/c{}={line}", line % 100).expect("in memory");
+            }
+            stream.write_all(&text).expect("taken");
+        }
+    });
+    let (mut next, mut messages): (Vec<u64>, u32) = ((0..100).collect(), 0);
+    while next.iter().any(|&next| next < u64::from(10 * SECOND)) {
+        let message = viewer.json();
+        assert_ne!(message["type"], "gap", "{message}");
+        if message["type"] != "data" || message["snapshot"] == true {
+            continue;
+        }
+        messages += 1;
+        for (name, values) in message["values"].as_object().expect("values") {
+            let channel: usize = name["flood/c".len()..].parse().expect("a number");
+            let values = values.as_array().cloned().unwrap_or_else(|| vec![values.clone()]);
+            for value in values {
+                assert_eq!(value.as_u64(), Some(next[channel]), "{name}");
+                next[channel] += 100;
+            }
+        }
+    }
+    writer.join().expect("written");
+    let taken = started.elapsed().as_secs_f64();
+    let cpu = (process.cpu() - cpu).as_secs_f64() / taken * 100.0;
+    let (before, after) = (rest / 1024, process.resident() / 1024);
+    println!("| lines | in | messages to the viewer | CPU, % of a core | memory, KiB |");
+    println!("|---|---|---|---|---|");
+    println!("| {} | {taken:.2} s | {messages} | {cpu:.1} | {before} to {after} |", 10 * SECOND);
+}
+
+#[test]
+#[ignore = "stress: 1 min"]
+fn ten_million_mangled_lines_do_no_harm() {
+    crate::lines::mangled_lines(10_000_000, 0x2545_f491_4f6c_dd1d);
 }

@@ -102,11 +102,16 @@ test('subscriptions: only what was asked for, only as often, and changed on the 
   assert.ok([...client.latest.keys()].length > 2);
 });
 
-test('publishing is refused by its name', async (t) => {
+test('what is published arrives, and a refusal is told by its name', async (t) => {
   const board = await Board.start(t, '--interval', '100ms');
   const { client, of } = await join(t, board);
   await of('hello');
-  await assert.rejects(within(client.publish({ 'room/temperature': 21.5 }), 'answer'), { code: 'not_allowed' });
+  await within(client.publish({ 'room/temperature': 21.5 }), 'answer');
+  const arrived = async () => {
+    while (client.latest.get('room/temperature')?.value !== 21.5) await new Promise((done) => setTimeout(done, 10));
+  };
+  await within(arrived(), 'reading');
+  await assert.rejects(within(client.publish({ 'cpu/usage': 7 }), 'answer'), { code: 'refused' });
 });
 
 test('what was can be asked for', async (t) => {

@@ -1,0 +1,124 @@
+//! A thread that waits for descriptors and can be told to stop.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::{EfdFlags, EventFd},
+};
+
+use crate::pulse::{Mark, Pulse};
+
+/// The parser goes deeper than a connection does, but not by much.
+const STACK: usize = 128 * 1024;
+
+/// An input that takes readings on a thread of its own; dropping it ends it
+/// and waits for the thread. What it had read is published before.
+#[derive(Debug)]
+pub struct Input {
+    name: &'static str,
+    descriptors: usize,
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Input {
+    /// Starts a thread of this name, which must end soon after
+    /// [`Bell::wait`] has said so, and takes so many descriptors at most.
+    pub(super) fn start(
+        name: &'static str,
+        descriptors: usize,
+        run: impl FnOnce(&Bell) + Send + 'static,
+    ) -> io::Result<Self> {
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let (stop, mark) = (AtomicBool::new(false), Arc::default());
+        let bell = Arc::new(Bell { event, stop, mark });
+        let own = bell.clone();
+        let thread =
+            thread::Builder::new().name(name.into()).stack_size(STACK).spawn(move || run(&own))?;
+        // Its bell is one more.
+        Ok(Self { name, descriptors: descriptors + 1, bell, thread: Some(thread) })
+    }
+
+    /// How many descriptors it takes at most.
+    pub fn descriptors(&self) -> usize {
+        self.descriptors
+    }
+
+    /// Its thread, to be asked whether it still turns.
+    pub fn pulse(&self) -> Pulse {
+        let bell = self.bell.clone();
+        Pulse::new(self.name, self.bell.mark.clone(), move || bell.ring())
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.bell.stop.store(true, Release);
+        self.bell.ring();
+        if let Some(thread) = self.thread.take() {
+            // A panic of it has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What wakes an input's thread beside its descriptors.
+#[derive(Debug)]
+pub(super) struct Bell {
+    event: EventFd,
+    stop: AtomicBool,
+    mark: Arc<Mark>,
+}
+
+impl Bell {
+    fn ring(&self) {
+        // Full, it is readable all the same.
+        let _ = self.event.write(1);
+    }
+
+    /// Waits until one of the descriptors has something, or the time is over;
+    /// `ready` gets a flag for each. False when the thread is to end. An input
+    /// that cannot even wait ends, too: it would turn without rest.
+    pub(super) fn wait(
+        &self,
+        descriptors: &[BorrowedFd<'_>],
+        time: Option<Duration>,
+        ready: &mut Vec<bool>,
+    ) -> bool {
+        let all = std::iter::once(self.event.as_fd()).chain(descriptors.iter().copied());
+        let mut polled: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        // Up, so that the time is really over afterwards.
+        let millis = time.map(|time| time.as_millis() as u64 + 1);
+        let timeout = millis.map_or(PollTimeout::NONE, |millis| {
+            PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+        });
+        let outcome = poll(&mut polled, timeout);
+        self.mark.turned();
+        let failed = outcome.is_err();
+        let _ = self.event.read();
+        ready.clear();
+        // An end and an error are something to be read, too.
+        ready.extend(polled[1..].iter().map(|fd| !failed && fd.any().unwrap_or(true)));
+        if let Err(errno) = outcome {
+            if errno != Errno::EINTR {
+                log::error!("an input cannot wait and ends: {errno}");
+                return false;
+            }
+        }
+        !self.stop.load(Acquire)
+    }
+}

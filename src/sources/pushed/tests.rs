@@ -1,0 +1,160 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use super::*;
+use crate::telemetry::{Clock, HubSettings, Status};
+
+/// A clock that stands where the test sets it, 1,000,000 s ahead of boot time.
+#[derive(Debug, Default)]
+struct Fixed {
+    boot: AtomicU64,
+    unsynced: AtomicBool,
+}
+
+impl Clock for Fixed {
+    fn boot(&self) -> BootTime {
+        BootTime::new(Duration::from_secs(self.boot.load(Relaxed)))
+    }
+    fn wall(&self) -> f64 {
+        self.boot.load(Relaxed) as f64 + 1e6
+    }
+    fn synced(&self) -> bool {
+        !self.unsynced.load(Relaxed)
+    }
+}
+
+fn hub(settings: HubSettings) -> (Hub, Arc<Fixed>) {
+    let clock = Arc::new(Fixed { boot: AtomicU64::new(1000), ..Fixed::default() });
+    (Hub::with_clock(settings, clock.clone()), clock)
+}
+
+fn push(intake: &Intake, lines: &str) -> Vec<String> {
+    let mut turn = intake.turn();
+    let refused = lines.lines().filter_map(|line| turn.line(line.as_bytes()).err());
+    let refused = refused.map(|why| why.to_string()).collect();
+    turn.publish();
+    refused
+}
+
+/// Name, value and the age of each channel.
+fn latest(hub: &Hub) -> Vec<(String, Value, u64)> {
+    let view = hub.view();
+    let states = view.channels().iter();
+    let now = hub.clock().boot();
+    let one = |state: &crate::telemetry::ChannelState| {
+        (state.channel.name.to_string(), state.value.clone(), now.since(state.at).as_secs())
+    };
+    states.map(one).collect()
+}
+
+#[test]
+fn channels_are_declared_on_first_mention_and_described_by_their_first_value() {
+    let (hub, _) = hub(HubSettings::default());
+    let intake = Intake::new(&hub, "stdin");
+    let lines = "a=1 door=true\n\n# nothing\nnote=\"x\"\n[{\"n\":\"t\",\"u\":\"Cel\",\"v\":20}]";
+    assert_eq!(push(&intake, lines), [""; 0]);
+    let view = hub.view();
+    let described: Vec<_> = view
+        .channels()
+        .iter()
+        .map(|state| (state.channel.kind.as_str(), state.channel.unit.as_deref(), &*state.source))
+        .collect();
+    assert_eq!(
+        described,
+        [
+            ("gauge", None, "stdin"),
+            ("state", None, "stdin"),
+            ("state", None, "stdin"),
+            ("gauge", Some("Cel"), "stdin")
+        ]
+    );
+    assert_eq!(view.seq(), 1, "what arrives together is one batch");
+    drop(view);
+    let counts = intake.counts();
+    assert_eq!([&counts.lines, &counts.bad_lines, &counts.values].map(Counter::get), [5, 0, 4]);
+    assert_eq!(push(&intake, "[{\"n\":\"t\",\"u\":\"K\",\"v\":293}]"), [""; 0]);
+    assert_eq!(hub.view().channels()[3].channel.unit.as_deref(), Some("K"));
+    drop(intake);
+    assert!(hub.view().channels().iter().all(|state| state.status == Status::Gone));
+}
+
+#[test]
+fn a_channel_of_another_source_and_one_too_many_are_told_and_the_rest_is_taken() {
+    let (hub, _) = hub(HubSettings { max_channels: 2, ..HubSettings::default() });
+    let (first, second) = (Intake::new(&hub, "socket"), Intake::new(&hub, "udp"));
+    assert_eq!(push(&first, "a=1"), [""; 0]);
+    let refused = push(&second, "a=2 b=3\nc=4 b=5\nb=6");
+    assert_eq!(refused.len(), 2);
+    assert!(refused[0].contains("channel a belongs to source socket"), "{refused:?}");
+    assert!(refused[1].contains("2 channels already"), "{refused:?}");
+    let latest = latest(&hub);
+    assert_eq!((&latest[0].1, &latest[1].1), (&Value::Number(1.0), &Value::Number(6.0)));
+    assert_eq!(second.counts().bad_lines.get(), 2);
+}
+
+#[test]
+fn every_value_of_many_lines_is_in_a_batch_in_its_order() {
+    let (hub, _) = hub(HubSettings::default());
+    let intake = Intake::new(&hub, "socket");
+    let lines: String = (0..10_000).map(|n| format!("c{}={n}\n", n % 100)).collect();
+    assert_eq!(push(&intake, &lines), [""; 0]);
+    let view = hub.view();
+    let mut next: Vec<f64> = (0..100).map(f64::from).collect();
+    for seq in 1..=view.seq() {
+        for (id, values) in view.batch(seq).expect("in the ring").columns() {
+            for value in values {
+                let expected = &mut next[id.get() as usize];
+                assert_eq!(*value, Value::Number(*expected));
+                *expected += 100.0;
+            }
+        }
+    }
+    assert!(next.iter().all(|&next| next >= 10_000.0));
+    assert!(view.seq() <= 20, "{} batches", view.seq());
+}
+
+#[test]
+fn stamps_are_kept_when_the_clock_is_right_and_never_hide_what_is_newer() {
+    let (hub, clock) = hub(HubSettings::default());
+    let intake = Intake::new(&hub, "http");
+    let stamped = |name: &str, value: u32, at: u64| format!("{name} value={value} {at}000000000");
+    let lines = [
+        stamped("late", 1, 1_000_940),
+        stamped("late", 2, 1_000_990),
+        stamped("late", 3, 1_000_950),
+        stamped("ahead", 4, 1_009_999),
+        "[{\"n\":\"ago\",\"t\":-30,\"v\":5}]".into(),
+    ];
+    assert_eq!(push(&intake, &lines.join("\n")), [""; 0]);
+    let expected = [("late", 2.0, 10), ("ahead", 4.0, 0), ("ago", 5.0, 30)];
+    let expected = expected.map(|(name, value, age)| (name.to_owned(), Value::from(value), age));
+    assert_eq!(latest(&hub), expected);
+    let refused = push(&intake, "seconds value=1 1000990");
+    assert!(refused[0].contains("nanoseconds"), "{refused:?}");
+
+    clock.unsynced.store(true, Relaxed);
+    clock.boot.store(1100, Relaxed);
+    hub.expire(hub.clock().boot());
+    assert_eq!(push(&intake, &stamped("late", 6, 1_000_991)), [""; 0]);
+    assert_eq!(latest(&hub)[0], ("late".into(), Value::Number(6.0), 0));
+}
+
+#[test]
+fn a_statsd_gauge_with_a_sign_changes_what_it_was() {
+    let (hub, _) = hub(HubSettings::default());
+    let intake = Intake::new(&hub, "udp");
+    assert_eq!(push(&intake, "g:10|g\ng:+4|g\ng:-2.5|g\nh:-1|g"), [""; 0]);
+    let latest = latest(&hub);
+    assert_eq!((&latest[0].1, &latest[1].1), (&Value::Number(11.5), &Value::Number(-1.0)));
+}
+
+#[test]
+fn refused_lines_are_logged_once_a_minute() {
+    let (hub, clock) = hub(HubSettings::default());
+    let intake = Intake::new(&hub, "udp");
+    for (now, told) in [(1000, 1000), (1059, 1000), (1061, 1061)] {
+        clock.boot.store(now, Relaxed);
+        assert_eq!(push(&intake, "nonsense").len(), 1);
+        let complained = intake.turn().state.complained.expect("told");
+        assert_eq!(complained.since_boot().as_secs(), told);
+    }
+}
