@@ -567,6 +567,21 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_none_harms_nobody() {
+        let hub = Hub::new(HubSettings::default());
+        let source = hub.source("test");
+        let id = source.channel(gauge("a")).expect("declared");
+        for (second, number) in (1..).zip([1.0, f64::NAN, f64::INFINITY, 2.0]) {
+            // Not through `From`, which knows better.
+            source.publish(one(id, at(second), Value::Number(number)));
+        }
+        let plan = hub.history().plan(&[id], 0..10_000, 100);
+        let points = hub.history().points(&plan, id);
+        let means: Vec<_> = points.iter().map(|point| point.as_ref().map(|s| s.mean)).collect();
+        assert_eq!(means, [Some(1.0), None, None, Some(2.0)]);
+    }
+
+    #[test]
     fn the_table_of_channels_is_bounded() {
         let hub = Hub::new(HubSettings { max_channels: 1, ..HubSettings::default() });
         let source = hub.source("test");
