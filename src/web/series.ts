@@ -84,6 +84,13 @@ export class Series {
     this.slice = NaN;
   }
 
+  /** The board's clock was set by so many seconds: the same instants by the new one. */
+  shift(seconds: number): void {
+    for (let i = 0; i < this.count; i++) (this.t[this.at(i)] as number) += seconds;
+    this.lastTime += seconds;
+    this.slice = NaN; // A new one begins: its borders are others.
+  }
+
   /** Puts what was before the first reading in front of it. Within a step only its lowest and highest reading are known. */
   prefill({ t, step, low, high }: Past): void {
     const here = this.all();

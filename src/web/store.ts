@@ -64,6 +64,7 @@ export class Store {
         return this.data(message, nowMs);
       case 'clock':
         this.synced = message.synced;
+        if (message.step !== 0) this.shift(message.step);
         return this.clock.set(message.time, nowMs);
       case 'heartbeat':
         return this.clock.set(message.time, nowMs);
@@ -167,6 +168,15 @@ export class Store {
       const repeated = data.snapshot && channel.description.status !== 'ok';
       for (let row = 0; row < column.length; row++) record(channel, data.times[row] as number, column[row] as Value, repeated);
       if (!repeated) channel.arrivedAt = nowMs;
+      channel.version += 1;
+    }
+  }
+
+  /** The board's clock was set. Nothing else has happened: the curves move as a whole, with the time beneath them. */
+  private shift(seconds: number): void {
+    for (const channel of [...this.channels.values(), ...this.former.values()]) {
+      channel.series.shift(seconds);
+      if (channel.changedAt !== null) channel.changedAt += seconds;
       channel.version += 1;
     }
   }

@@ -78,6 +78,21 @@ test('a clock that is set back starts the ring anew', () => {
   assert.deepEqual(points(series), { x: [400, 401], y: [3, 4], isolated: [] });
 });
 
+test('a curve that is moved goes on where it is, gaps and the newest second with it', () => {
+  const series = new Series(5);
+  for (const [t, v] of [[1, 10], [2, 20], [3, 30]] as const) series.push(t, v);
+  series.gap();
+  series.push(4.25, 40);
+  series.push(4.5, 50);
+  series.shift(-0.5);
+  series.push(4.25, 45);
+  assert.deepEqual(points(series), { x: [2.5, 2.5, 3.75, 4, 4.25], y: [30, null, 40, 50, 45], isolated: [0] });
+  series.shift(1000);
+  series.push(1005.5, 60);
+  assert.deepEqual(points(series).x, [1002.5, 1003.75, 1004, 1004.25, 1005.5]);
+  assert.equal(series.length, 5);
+});
+
 test('jitter between two batches is no step of the clock', () => {
   const series = new Series();
   series.push(10, 1);
