@@ -34,7 +34,9 @@ enum Command {
     /// On a terminal it is a table that is drawn in place. Piped, or with
     /// --json, each `data`, `gap` and `clock` message of the stream is one line
     /// of JSON, as docs/protocol.md describes it. A connection that ends is
-    /// opened anew, and goes on where it was. Ctrl-C ends it as the signal does
+    /// opened anew, and goes on where it was; where the board no longer has what
+    /// came meanwhile, a `subscribed` line with "recovered":false says so, and a
+    /// snapshot follows. Ctrl-C ends it as the signal does
     /// (130 in the shell); a reader that closes its pipe ends it with 0.
     Watch {
         #[command(flatten)]

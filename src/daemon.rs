@@ -104,7 +104,9 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     let ended = engine.join();
     let patience = if let Ok(Ended::Interrupted) = ended { Duration::ZERO } else { LAST_WRITE };
     if keeper.is_some_and(|keeper| !keeper.wait(patience)) {
-        log::warn!("the last minutes of history are not kept: the disk takes too long");
+        log::warn!(
+            "the last minutes of history are not kept: the disk takes too long, or a fault came first"
+        );
     }
     ended
 }

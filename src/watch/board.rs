@@ -38,7 +38,8 @@ pub(super) enum Heard {
     Data,
     /// A snapshot, or a part of one; `complete`: no more parts follow.
     Snapshot { complete: bool },
-    /// Batches that did not come, or a clock that was set.
+    /// Batches that did not come, a connection that does not go on where the last one was, or a
+    /// clock that was set.
     Note,
     /// The server cannot do what was asked, and says why; printable.
     Error(String),
@@ -55,6 +56,8 @@ pub(super) struct Board {
     seq: Option<u64>,
     channels: HashMap<u64, Row>,
     ids: HashMap<String, u64>,
+    /// How many connections there were.
+    greetings: u64,
 }
 
 impl Board {
@@ -102,12 +105,14 @@ impl Board {
             }
             // A gap is no place to resume at: its snapshot is still to come.
             "gap" | "clock" => Heard::Note,
+            "subscribed" if self.greetings > 1 && message["recovered"] != true => Heard::Note,
             "error" => Heard::Error(printable(message["message"].as_str().unwrap_or("no reason"))),
             _ => Heard::Other,
         })
     }
 
     fn greet(&mut self, message: &Value) {
+        let greetings = self.greetings + 1;
         // It goes into a query: what is no epoch is not sent back.
         let epoch = message["epoch"].as_str().unwrap_or_default();
         let fine = epoch.len() <= 64 && epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -115,6 +120,7 @@ impl Board {
             *self =
                 Self { epoch: if fine { epoch.into() } else { String::new() }, ..Self::default() };
         }
+        self.greetings = greetings;
         self.device = message["device"].as_str().unwrap_or_default().into();
         self.describe(&message["channels"]);
     }
@@ -268,6 +274,20 @@ mod tests {
         ] {
             hear(&mut board, message);
             assert_eq!(board.since().as_deref(), Some(since), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_does_not_go_on_is_told_but_not_the_first() {
+        let subscribed =
+            |to| format!(r##"{{"type":"subscribed","channels":["#"],"recovered":{to}}}"##);
+        let mut board = board(&[HELLO]);
+        assert_eq!(hear(&mut board, &subscribed(false)), Heard::Other, "there is nothing to lose");
+        hear(&mut board, HELLO);
+        assert_eq!(hear(&mut board, &subscribed(true)), Heard::Other, "nothing is lost");
+        for epoch in ["9f", "a0"] {
+            hear(&mut board, &HELLO.replace("9f", epoch));
+            assert_eq!(hear(&mut board, &subscribed(false)), Heard::Note, "{epoch}");
         }
     }
 

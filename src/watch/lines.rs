@@ -1,5 +1,6 @@
-//! JSON lines: the server's `data`, `gap` and `clock` objects as they came
-//! (`docs/protocol.md` describes them), one a line; for `jq` and its like.
+//! JSON lines: the server's `data`, `gap` and `clock` objects as they came, and
+//! `subscribed` after a reconnection with a loss (`docs/protocol.md` describes
+//! them), one a line; for `jq` and its like.
 
 use std::{
     borrow::Cow,

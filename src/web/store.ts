@@ -46,6 +46,8 @@ export class Store {
   shape = 0;
   /** Batches that this page was told it missed, in the recent past. */
   missed = 0;
+  /** The newest reading of all, in the board's time. */
+  readAt: number | null = null;
 
   private epoch: string | null = null;
   private missedAt = 0;
@@ -64,6 +66,7 @@ export class Store {
         return this.data(message, nowMs);
       case 'clock':
         this.synced = message.synced;
+        if (message.step !== 0) this.shift(message.step);
         return this.clock.set(message.time, nowMs);
       case 'heartbeat':
         return this.clock.set(message.time, nowMs);
@@ -81,11 +84,11 @@ export class Store {
     for (const channel of this.channels.values()) channel.series.gap();
   }
 
-  /** What was before the page came. */
-  prefill({ t, step, channels }: History): void {
+  /** What was before the page came; or while it was away, after the instant `after`. */
+  prefill({ t, step, channels }: History, after?: number): void {
     for (const [name, { min, max }] of channels) {
       const channel = this.channels.get(name);
-      channel?.series.prefill({ t, step, low: min, high: max });
+      channel?.series.prefill({ t, step, low: min, high: max }, after);
       if (channel) channel.version += 1;
     }
   }
@@ -160,6 +163,7 @@ export class Store {
     const newest = data.times[data.times.length - 1];
     if (newest === undefined) return;
     this.clock.observe(newest, nowMs);
+    this.readAt = newest;
     for (const [name, column] of data.values) {
       const channel = this.channels.get(name);
       if (!channel) continue;
@@ -167,6 +171,16 @@ export class Store {
       const repeated = data.snapshot && channel.description.status !== 'ok';
       for (let row = 0; row < column.length; row++) record(channel, data.times[row] as number, column[row] as Value, repeated);
       if (!repeated) channel.arrivedAt = nowMs;
+      channel.version += 1;
+    }
+  }
+
+  /** The board's clock was set. Nothing else has happened: the curves move as a whole, with the time beneath them. */
+  private shift(seconds: number): void {
+    if (this.readAt !== null) this.readAt += seconds;
+    for (const channel of [...this.channels.values(), ...this.former.values()]) {
+      channel.series.shift(seconds);
+      if (channel.changedAt !== null) channel.changedAt += seconds;
       channel.version += 1;
     }
   }

@@ -307,6 +307,9 @@ fn a_board_that_was_started_anew_gives_a_snapshot() {
     again.publish();
     bridge.lead_to(again.engine.address);
     board.engine.stop().expect("stopped");
+    let subscribed = watch.next();
+    assert_eq!(subscribed["type"], "subscribed", "what is lost is told: {subscribed}");
+    assert_eq!(subscribed["recovered"], false);
     let snapshot = watch.next();
     assert_eq!((snapshot["seq"].as_u64(), snapshot["snapshot"].as_bool()), (Some(1), Some(true)));
 }

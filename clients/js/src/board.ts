@@ -47,6 +47,8 @@ const REAL: Omit<World, 'open'> = {
   clearTimeout: (timer) => clearTimeout(timer as number),
 };
 const CLOSED = 'the client was closed';
+/** The board takes 8 KiB of a request's head, most of which browsers may need: a longer query is sent as a message. */
+const MOST_QUERY = 2048;
 const PROTOCOLS = ['boardcast.v1.bin', 'boardcast.v1.json'];
 
 export class Board extends EventTarget {
@@ -64,8 +66,10 @@ export class Board extends EventTarget {
   private readonly unwatch: () => void;
   private readonly token: string | undefined;
   private selection: Selection;
-  /** The selection in the address of the connection. */
+  /** The selection in the address of the connection; `null` where that asks for nothing, since it would be too long. */
   private asked: Selection | null = null;
+  /** Where the first `subscribe` goes on with this selection, which was too long for the address. */
+  private resume: { selection: Selection; since: string } | null = null;
   private lastId = 0;
 
   /**
@@ -151,8 +155,17 @@ export class Board extends EventTarget {
   private sendSelection(id: number): void {
     const { channels, maxHz } = this.selection;
     const rate = maxHz === undefined ? {} : { max_hz: maxHz };
-    this.link.send({ type: 'subscribe', channels, ...rate, id });
+    this.link.send({ type: 'subscribe', channels, ...rate, ...this.since(), id });
     this.place.reselect(id);
+  }
+
+  /** It counts once, and only for the selection that it was of. */
+  private since(): { since?: object } {
+    const { resume } = this;
+    this.resume = null;
+    if (resume?.selection !== this.selection) return {};
+    const [epoch, seq] = resume.since.split(':');
+    return { since: { epoch, seq: Number(seq) } };
   }
 
   /** Sends readings to the board, where that is allowed; done when the board has them. */
@@ -183,10 +196,18 @@ export class Board extends EventTarget {
   private address(): string {
     const url = this.withToken(new URL(this.url));
     const { channels, maxHz } = this.selection;
+    const { since } = this.place;
     this.asked = this.selection;
+    this.resume = null;
     if (channels) url.searchParams.set('channels', channels.join(','));
+    if (url.search.length > MOST_QUERY) {
+      url.searchParams.set('channels', '');
+      this.asked = null;
+      this.resume = since === null ? null : { selection: this.selection, since };
+      return url.href;
+    }
     if (maxHz !== undefined) url.searchParams.set('max_hz', String(maxHz));
-    if (this.place.since !== null) url.searchParams.set('since', this.place.since);
+    if (since !== null) url.searchParams.set('since', since);
     return url.href;
   }
 

@@ -60,6 +60,8 @@ export class Place {
         if (message.more && !message.snapshot) return null;
         return this.advance(message.seq, message.snapshot, !message.more);
       case 'heartbeat':
+        // Of a connection that asked for nothing so far, it says nothing of what its first selection brings.
+        if (this.joining && this.reselecting !== null) return null;
         return this.advance(message.seq, true, true);
       default:
         return null;

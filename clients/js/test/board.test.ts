@@ -374,3 +374,46 @@ test('an off() counts at once', () => {
   socket().receive(data(2, { door: 'open' }));
   assert.deepEqual(heard, []);
 });
+
+test('a selection that is too long for an address is sent as a message, and goes on after a cut all the same', async () => {
+  const channels = Array.from({ length: 64 }, (_, i) => `${'long/'.repeat(7)}${String(i).padStart(90, '0')}`);
+  const at = started({ channels, maxHz: 5, token: 'secret' });
+  const joined = (): Record<string, unknown> => {
+    assert.equal(new URL(at.socket().url).search, '?token=secret&channels=');
+    assert.deepEqual(at.socket().sent, []);
+    greet(at.socket(), 9);
+    assert.equal(at.socket().sent.length, 1);
+    return at.socket().sent[0] ?? {};
+  };
+  const outage = (): void => {
+    at.world.pass(5000); // It was a good connection: the next comes soon.
+    cut(at);
+  };
+  const { id: first, ...asked } = joined();
+  assert.deepEqual(asked, { type: 'subscribe', channels, max_hz: 5 });
+  at.socket().receive({ type: 'subscribed', channels, max_hz: 5, recovered: false, id: first });
+  at.socket().receive(snapshot(9));
+  at.socket().receive(data(10, { door: 'open' }));
+  outage();
+  const { id: second, ...again } = joined();
+  assert.deepEqual(again, { type: 'subscribe', channels, max_hz: 5, since: { epoch: 'a', seq: 10 } });
+  at.socket().receive({ type: 'heartbeat', seq: 12, time: 1 });
+  at.socket().receive({ type: 'subscribed', channels, max_hz: 5, recovered: true, id: second });
+  at.socket().receive(data(11, { door: 'shut' }));
+  assert.deepEqual(at.events, ['open pi', 'close 1006', 'open pi'], 'nothing was lost');
+
+  const changed = at.board.subscribe(channels.slice(1));
+  at.socket().receive({ type: 'subscribed', channels: [], recovered: false, id: at.socket().sent[1]?.id });
+  assert.equal(at.socket().sent[1]?.since, undefined, 'it counts once');
+  await changed;
+  at.socket().receive(snapshot(20));
+  outage();
+  // Another is chosen as soon as the connection is there, before its own.
+  at.board.addEventListener('status', ({ status }) => status === 'live' && void at.board.subscribe(channels));
+  greet(at.socket(), 30);
+  assert.deepEqual(at.socket().sent.map(({ since }) => since), [undefined, undefined], 'it never had these');
+  at.socket().receive({ type: 'subscribed', channels, recovered: false, id: at.socket().sent[1]?.id });
+  at.socket().receive(snapshot(30));
+  outage();
+  assert.equal(new URL(at.socket().url).searchParams.get('since'), null);
+});

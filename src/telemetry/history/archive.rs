@@ -6,8 +6,8 @@
 //! without a battery starts with a wrong one. So such a file waits until the
 //! clock is known to be right, for two minutes at most: a board that has no
 //! network must trust the clock that it has. Its readings are placed by wall
-//! time, to the second, ten seconds or minute of their resolution, and never
-//! after the start of the board: where the clock claims that, or was in 1970
+//! time, to the second, ten seconds or minute of their resolution however many
+//! reboots there were (what is left over is kept), and never after the start of the board: where the clock claims that, or was in 1970
 //! when the file was written, it is wrong, and they are placed as if the board
 //! had been off for no time.
 
@@ -40,6 +40,8 @@ pub struct Archive {
     path: PathBuf,
     /// The kernel's boot id; empty where it cannot be read.
     boot: String,
+    /// What is left over of all moves so far: see [`Head`].
+    phase: i64,
     /// There may be a file that was not read so far.
     pending: bool,
 }
@@ -77,7 +79,7 @@ impl Archive {
         }
         let boot = fs::read_to_string(root.join("proc/sys/kernel/random/boot_id"));
         let boot = boot.map(|id| id.trim().chars().take(64).collect()).unwrap_or_default();
-        Ok(Self { hub, path, boot, pending: true })
+        Ok(Self { hub, path, boot, phase: 0, pending: true })
     }
 
     /// Reads the file, once. A file that cannot be used is put aside, as
@@ -120,20 +122,23 @@ impl Archive {
     }
 
     /// The number of channels, or `None` when it has to wait.
-    fn read(&self, file: File, sure: impl FnOnce(bool) -> bool) -> io::Result<Option<usize>> {
-        let history = self.hub.history();
-        let budget = history.budget();
+    fn read(&mut self, file: File, sure: impl FnOnce(bool) -> bool) -> io::Result<Option<usize>> {
+        let budget = self.hub.history().budget();
         if file.metadata()?.len() > (budget as u64) * 2 + (1 << 20) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too large"));
         }
         let now = self.now();
+        let mut phase = 0;
         let place = |then: &Head| {
             let same_boot = then.boot == now.boot && !now.boot.is_empty();
-            sure(same_boot).then(|| shift(then, &now))
+            let shift = sure(same_boot).then(|| shift(then, &now))?;
+            phase = then.moved(shift);
+            Some(shift)
         };
         let Some(entries) = file::read(file, budget, place)? else { return Ok(None) };
+        self.phase = phase;
         let count = entries.len();
-        entries.into_iter().for_each(|entry| history.adopt(entry));
+        entries.into_iter().for_each(|entry| self.hub.history().adopt(entry));
         Ok(Some(count))
     }
 
@@ -184,7 +189,7 @@ impl Archive {
         let clock = self.hub.clock();
         let boot = clock.boot();
         let wall = (clock.wall_of(boot) * 1000.0) as i64;
-        Head { boot: self.boot.clone(), uptime: boot.millis(), wall }
+        Head { boot: self.boot.clone(), uptime: boot.millis(), wall, phase: self.phase }
     }
 }
 

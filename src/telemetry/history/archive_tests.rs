@@ -18,7 +18,7 @@ use crate::telemetry::{
 };
 
 fn head(boot: &str, uptime: i64, wall: i64) -> Head {
-    Head { boot: boot.into(), uptime, wall }
+    Head { boot: boot.into(), uptime, wall, phase: 0 }
 }
 
 #[test]
@@ -116,18 +116,20 @@ fn fresh(channels: usize, uptime: i64, wall: i64) -> Parts {
     parts
 }
 
-/// Everything of one channel, at each resolution, with wall times.
-fn all(hub: &Hub, id: ChannelId) -> Vec<(i64, Summary)> {
+/// Everything of one channel at one resolution, with wall times.
+fn level(hub: &Hub, id: ChannelId, number: usize) -> Vec<(i64, Summary)> {
     let start = (hub.clock().wall_of(BootTime::default()) * 1000.0) as i64;
+    let step = levels::LEVELS[number].step;
     let look = |series: &Series| {
-        let levels = levels::LEVELS.iter().enumerate();
-        let buckets = levels.flat_map(|(number, level)| {
-            let buckets = series.buckets(number, i64::MIN..i64::MAX);
-            buckets.map(move |(bucket, summary)| (start + bucket * level.step, summary))
-        });
-        buckets.collect()
+        let buckets = series.buckets(number, i64::MIN..i64::MAX);
+        buckets.map(|(bucket, summary)| (start + bucket * step, summary)).collect()
     };
     hub.history().with(id, look).unwrap_or_default()
+}
+
+/// The same at each resolution.
+fn all(hub: &Hub, id: ChannelId) -> Vec<(i64, Summary)> {
+    (0..levels::LEVELS.len()).flat_map(|number| level(hub, id, number)).collect()
 }
 
 #[test]
@@ -408,4 +410,65 @@ fn a_start_without_a_network_does_not_lose_what_was() {
     let buckets = all(&hub, ids[0]);
     assert!(buckets.len() > 900, "{} buckets", buckets.len());
     assert!(buckets.iter().all(|(at, _)| *at > TODAY - HOUR), "{:?}", buckets[0]);
+}
+
+#[test]
+fn over_many_reboots_nothing_drifts() {
+    let folder = Folder::new();
+    let mut truth = Vec::new();
+    // Off for half a minute, for no time that can be told, and for what leaves most over.
+    let mut wall = TODAY;
+    for round in 0..=100 {
+        folder.boot(&format!("boot {round}"));
+        let (hands, hub, source, ids) = fresh(1, 20_000, wall);
+        hands.sync();
+        let mut archive = folder.archive(&hub);
+        assert_eq!(archive.load(), Loaded::Done);
+        publish(&source, &ids, 20_000, f64::from(round));
+        truth.push(wall);
+        for (number, step) in levels::LEVELS.iter().map(|level| level.step).enumerate() {
+            let buckets = level(&hub, ids[0], number);
+            // The finest holds 15 minutes.
+            let since = if number == 0 { wall - 14 * 60_000 } else { TODAY };
+            for (value, at) in truth.iter().enumerate().filter(|(_, at)| **at >= since) {
+                // It is in a bucket that begins at most a step before it; a step of drift aside.
+                let value = value as f64;
+                let near = (at - 2 * step + 1)..(at + step);
+                let mut held =
+                    buckets.iter().filter(|(_, all)| all.min <= value && value <= all.max);
+                assert!(
+                    held.any(|(begin, _)| near.contains(begin)),
+                    "{value}, round {round}, {step}"
+                );
+            }
+            let own = buckets.iter().filter(|(begin, _)| *begin >= wall - 20_000).count();
+            assert_eq!(own, 1, "round {round}: nothing else stands after the start");
+        }
+        hands.set(20_500);
+        archive.write().expect("written");
+        let off = [30_000, 0, 39_499, 10_499][round as usize % 4];
+        wall += 500 + off + 20_000;
+    }
+}
+
+#[test]
+fn a_file_of_the_first_version_is_read() {
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
+    let folder = Folder::new();
+    folder.archive(&busy(2, 100).1).write().expect("written");
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&fs::read(folder.file()).expect("read")[..])
+        .read_to_end(&mut plain)
+        .expect("unpacked");
+    plain[12] = 1;
+    // Behind the boot id, the uptime and the wall time.
+    let phase = 16 + 1 + "first".len() + 16;
+    plain.drain(phase..phase + 4);
+    let mut out = GzEncoder::new(Vec::new(), Compression::fast());
+    out.write_all(&plain).expect("packed");
+    fs::write(folder.file(), out.finish().expect("packed")).expect("written");
+    let hub = fresh(2, 200_000, TODAY + 200_000).1;
+    assert_eq!(folder.archive(&hub).load(), Loaded::Done);
+    assert_eq!((hub.history().size().1, folder.names()), (2, vec!["history".to_owned()]));
 }

@@ -4,10 +4,11 @@
 //!
 //! ```text
 //!  magic     12 bytes  "boardcast-h\n"
-//!  version   u32       1
+//!  version   u32       2; 1 is read, too: it has no phase
 //!  boot      u8, text  the kernel's boot id, empty where there is none
 //!  uptime    i64       milliseconds since boot, when it was written
 //!  wall      i64       milliseconds since 1970, at the same moment
+//!  phase     u32       milliseconds: what the moves over all reboots left over
 //!  levels    u8        and for each: u32, its step in milliseconds
 //!  then for each channel
 //!    name    u8, text  at least 1 byte
@@ -35,12 +36,15 @@ use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use super::{
     History, LEVELS, Series, Store, Summary,
     block::{BUCKETS, Block},
+    levels::Level,
     store::Entry,
 };
 use crate::telemetry::ChannelName;
 
 const MAGIC: &[u8; 12] = b"boardcast-h\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The longest step, of which all others are parts.
+const WHOLE: i64 = LEVELS[LEVELS.len() - 1].step;
 /// Numbers of buckets beyond this are nonsense: a million years.
 const FAR: i64 = 1 << 45;
 /// Fast: a board's CPU is dear, and level 9 saves a tenth more.
@@ -58,6 +62,22 @@ pub(super) struct Head {
     pub(super) uptime: i64,
     /// Milliseconds since 1970.
     pub(super) wall: i64,
+    /// By how much buckets of earlier starts should have been moved in all, as far as it is
+    /// no whole number of the longest steps.
+    pub(super) phase: i64,
+}
+
+impl Head {
+    /// The phase after a move of so many milliseconds.
+    pub(super) fn moved(&self, shift: i64) -> i64 {
+        (self.phase + shift).rem_euclid(WHOLE)
+    }
+
+    /// By how many buckets of `step` that move is: downwards, what is left over counts at
+    /// the next. So it does not add up over many reboots.
+    fn buckets(&self, shift: i64, step: i64) -> i64 {
+        (self.phase + shift).div_euclid(step) - self.phase.div_euclid(step)
+    }
 }
 
 /// Writes everything that is held and has had a reading since `oldest`
@@ -92,6 +112,7 @@ fn put_head(out: &mut Vec<u8>, head: &Head) {
     put_text(out, &head.boot);
     out.extend_from_slice(&head.uptime.to_le_bytes());
     out.extend_from_slice(&head.wall.to_le_bytes());
+    out.extend_from_slice(&(head.phase as u32).to_le_bytes());
     out.push(LEVELS.len() as u8);
     for level in &LEVELS {
         out.extend_from_slice(&(level.step as u32).to_le_bytes());
@@ -170,6 +191,8 @@ pub(super) fn read(
     let mut input = Input(BufReader::new(GzDecoder::new(BufReader::new(input)).take(bound)));
     let head = input.head()?;
     let Some(shift) = shift(&head) else { return Ok(None) };
+    // Nothing of an earlier start may come to stand after it.
+    let last = if shift == 0 { i64::MAX } else { -1 };
     let mut scratch = Store::new(budget);
     loop {
         let name = input.text()?;
@@ -177,7 +200,10 @@ pub(super) fn read(
             break;
         }
         let name = ChannelName::new(&name).map_err(|error| damaged(&error.to_string()))?;
-        scratch.adopt(Entry::new(name, input.series(shift)?));
+        scratch.adopt(Entry::new(
+            name,
+            input.series(|level, bucket| (bucket + head.buckets(shift, level.step)).min(last))?,
+        ));
     }
     // Only the end of a gzip stream tells whether what came before it is right.
     if input.0.read(&mut [0])? != 0 {
@@ -222,10 +248,15 @@ impl<R: Read> Input<R> {
             return Err(damaged("it is no history of boardcast"));
         }
         let version = self.u32()?;
-        if version != VERSION {
-            return Err(damaged(&format!("it has version {version}, and {VERSION} is understood")));
+        if !(1..=VERSION).contains(&version) {
+            let sentence = format!("it has version {version}, and up to {VERSION} is understood");
+            return Err(damaged(&sentence));
         }
-        let head = Head { boot: self.text()?, uptime: self.i64()?, wall: self.i64()? };
+        let mut head =
+            Head { boot: self.text()?, uptime: self.i64()?, wall: self.i64()?, phase: 0 };
+        if version > 1 {
+            head.phase = i64::from(self.u32()?) % WHOLE;
+        }
         let near = -FAR..FAR;
         if !near.contains(&head.uptime) || !near.contains(&head.wall) {
             return Err(damaged("its time is out of range"));
@@ -238,18 +269,16 @@ impl<R: Read> Input<R> {
         Ok(head)
     }
 
-    fn series(&mut self, shift: i64) -> io::Result<Series> {
+    fn series(&mut self, place: impl Fn(&Level, i64) -> i64) -> io::Result<Series> {
         let mut series = Series::new(self.byte()? == 1);
         for (number, level) in LEVELS.iter().enumerate() {
-            // Downwards: nothing of an earlier start may come to stand after it.
-            let shift = shift.div_euclid(level.step);
             let lost = self.i64()?;
             if lost > -FAR {
-                series.lose(number, lost.min(FAR) + shift);
+                series.lose(number, place(level, lost.min(FAR)));
             }
             for _ in 0..self.u32()? {
                 self.block(|bucket, summary| {
-                    series.merge(number, bucket + shift, summary);
+                    series.merge(number, place(level, bucket), summary);
                 })?;
             }
         }

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Keeper {
     /// A word, or its end, has the thread write for the last time.
     stop: Sender<()>,
-    /// Ends when the thread has ended.
+    /// A word says that all is done; an end without one, that the thread has panicked.
     ended: Receiver<()>,
 }
 
@@ -30,11 +30,16 @@ impl Keeper {
     /// When the system refuses a thread.
     pub fn start(mut archive: Archive, every: Duration) -> io::Result<Self> {
         let loaded = archive.load();
+        Self::spawn(move |told| keep(archive, every, loaded, told))
+    }
+
+    fn spawn(work: impl FnOnce(&Receiver<()>) + Send + 'static) -> io::Result<Self> {
         let (stop, told) = mpsc::channel();
         let (end, ended) = mpsc::channel();
         let run = move || {
-            keep(archive, every, loaded, &told);
-            drop(end);
+            work(&told);
+            // Nobody may wait for it any more.
+            let _ = end.send(());
         };
         thread::Builder::new().name("bc-history".into()).stack_size(256 * 1024).spawn(run)?;
         Ok(Self { stop, ended })
@@ -50,10 +55,11 @@ impl Keeper {
     }
 
     /// Has it written, if that was not asked for yet, and waits for at most
-    /// `patience`; false when that was not enough. The file is whole in either case.
+    /// `patience`; false when that was not enough, or the thread has panicked. The
+    /// file is whole in every case.
     pub fn wait(self, patience: Duration) -> bool {
         self.stopper()();
-        self.ended.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
+        self.ended.recv_timeout(patience).is_ok()
     }
 }
 
@@ -75,5 +81,20 @@ fn keep(mut archive: Archive, every: Duration, mut loaded: Loaded, told: &Receiv
         if told {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn only_a_thread_that_came_to_its_end_has_kept_everything() {
+        let keeper = |work: fn(&Receiver<()>)| Keeper::spawn(work).expect("a thread");
+        assert!(keeper(|told| told.recv().expect("a word")).wait(LONG));
+        assert!(!keeper(|_| panic!("planted")).wait(LONG), "a panic");
+        assert!(!keeper(|_| thread::sleep(LONG)).wait(Duration::ZERO), "a slow disk");
     }
 }

@@ -78,6 +78,21 @@ test('a clock that is set back starts the ring anew', () => {
   assert.deepEqual(points(series), { x: [400, 401], y: [3, 4], isolated: [] });
 });
 
+test('a curve that is moved goes on where it is, gaps and the newest second with it', () => {
+  const series = new Series(5);
+  for (const [t, v] of [[1, 10], [2, 20], [3, 30]] as const) series.push(t, v);
+  series.gap();
+  series.push(4.25, 40);
+  series.push(4.5, 50);
+  series.shift(-0.5);
+  series.push(4.25, 45);
+  assert.deepEqual(points(series), { x: [2.5, 2.5, 3.75, 4, 4.25], y: [30, null, 40, 50, 45], isolated: [0] });
+  series.shift(1000);
+  series.push(1005.5, 60);
+  assert.deepEqual(points(series).x, [1002.5, 1003.75, 1004, 1004.25, 1005.5]);
+  assert.equal(series.length, 5);
+});
+
 test('jitter between two batches is no step of the clock', () => {
   const series = new Series();
   series.push(10, 1);
@@ -121,4 +136,23 @@ test('where there is no room for all of the past, the newest stays', () => {
   series.push(30, 5);
   series.prefill({ t: [0, 10, 20], step: 10, low: [1, 2, 3], high: [1, 2, 3] });
   assert.deepEqual(shown(series), [[10, 2], [20, 3], [30, 5]]);
+});
+
+test('a hole is filled in its place, and the line leads through it', () => {
+  const series = new Series(20, 1);
+  for (const t of [1, 2, 3]) series.push(t, t);
+  series.gap();
+  series.push(41, 9);
+  series.prefill({ t: [0, 10, 20, 30, 40], step: 10, low: [7, 1, null, 3, 8], high: [7, 2, null, 3, 8] }, 3);
+  series.push(41.5, 8);
+  assert.deepEqual(shown(series), [[1, 1], [2, 2], [3, 3], [10, 1], [15, 2], [15, null], [30, 3], [41, 9], [41.5, 8]]);
+});
+
+test('a hole that the board does not know all of stays one as far as that', () => {
+  const series = new Series(20, 1);
+  series.push(1, 1);
+  series.gap();
+  series.prefill({ t: [30], step: 10, low: [3], high: [3] }, 1);
+  series.push(41, 9);
+  assert.deepEqual(shown(series), [[1, 1], [1, null], [30, 3], [41, 9]]);
 });

@@ -233,3 +233,21 @@ test('an announced step of the clock moves the right edge at once', () => {
   assert.equal(store.synced, true);
   assert.equal(store.clock.now(2000), 1e9 + 101);
 });
+
+for (const [way, step] of [['forward', 4e7], ['back', -90]] as const) {
+  test(`a clock that is set ${way} moves the curves as a whole`, () => {
+    const store = new Store();
+    send(store, hello('a', [cpu, door], { synced: false }));
+    send(store, data(101.2, { 'cpu/usage': 1, door: 'shut' }));
+    send(store, data(102.2, { 'cpu/usage': 2, door: 'open' }));
+    const { version } = channel(store, 'cpu/usage');
+    send(store, { type: 'clock', step, time: 102.5 + step, synced: true }, 300);
+    assert.ok(channel(store, 'cpu/usage').version > version, 'it is drawn again');
+    assert.equal(channel(store, 'door').changedAt, 102.2 + step);
+    send(store, data(103.2 + step, { 'cpu/usage': 3 }), 1000);
+    const out: Points = { x: [], y: [], isolated: [] };
+    channel(store, 'cpu/usage').series.copy(-Infinity, out);
+    assert.deepEqual(out.x.map((t) => Math.round((t - step) * 10) / 10), [101.2, 102.2, 103.2]);
+    assert.deepEqual(out.y, [1, 2, 3]);
+  });
+}
