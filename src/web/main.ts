@@ -23,8 +23,6 @@ function lookBack(): void {
 
 /** A connection is new: its first readings come when all channels are described. */
 let joined = false;
-/** The last reading before those that were lost while there was no connection. */
-let hole: number | null = null;
 board.addEventListener('open', () => (joined = true));
 board.addEventListener('message', ({ message }) => {
   store.apply(message, performance.now());
@@ -32,15 +30,8 @@ board.addEventListener('message', ({ message }) => {
   if (!joined || message.type !== 'data') return;
   joined = false;
   lookBack();
-  const now = store.clock.now(performance.now());
-  if (hole !== null && now !== null) void past.bridge(hole, now).then(() => ticker.request());
-  hole = null;
 });
-board.addEventListener('gap', (loss) => {
-  // One whose page is too slow must not ask for more.
-  if (joined || loss.epochChanged) hole ??= store.readAt;
-  store.lose(loss, performance.now());
-});
+board.addEventListener('gap', (loss) => store.lose(loss, performance.now()));
 board.addEventListener('close', () => store.lost(performance.now()));
 board.addEventListener('status', () => ticker.request());
 // For the browser's console: `board.latest`, `board.on('cpu/#', console.log)`.

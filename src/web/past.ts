@@ -1,6 +1,5 @@
 // Charts that start empty say nothing for their first minutes, though the board knows what was. It is asked once, when
-// the page goes live, again when somebody wants to see further back, and for the hole when the page was away for so long
-// that the stream could not bring what it missed.
+// the page goes live, and again when somebody wants to see further back.
 
 import type { History, HistoryQuery } from '../../clients/js/src/history.js';
 import type { Store } from './store';
@@ -25,24 +24,11 @@ export class Past {
     const former = this.reach;
     this.reach = seconds;
     try {
-      this.store.prefill(await this.ask({ last: seconds, points: this.points() }));
+      const fitting = Math.floor(MOST_NUMBERS / Math.max(1, this.store.channels.size));
+      this.store.prefill(await this.ask({ last: seconds, points: Math.min(POINTS, fitting) }));
     } catch {
       // A board without a history, or one that has just gone: charts fill as time passes.
       if (this.reach === seconds) this.reach = former;
     }
-  }
-
-  /** Fills the hole after the instant `after`, as far back as the charts reach; `now` is the board's time. */
-  async bridge(after: number, now: number): Promise<void> {
-    try {
-      const from = Math.max(after, now - this.reach);
-      this.store.prefill(await this.ask({ from, points: this.points() }), after);
-    } catch {
-      // The hole stays.
-    }
-  }
-
-  private points(): number {
-    return Math.min(POINTS, Math.floor(MOST_NUMBERS / Math.max(1, this.store.channels.size)));
   }
 }

@@ -91,30 +91,21 @@ export class Series {
     this.slice = NaN; // A new one begins: its borders are others.
   }
 
-  /**
-   * Puts what was before the first reading in front of it; or, with `after`, before the first reading after that instant.
-   * Within a step only its lowest and highest reading are known.
-   */
-  prefill({ t, step, low, high }: Past, after = -Infinity): void {
+  /** Puts what was before the first reading in front of it. Within a step only its lowest and highest reading are known. */
+  prefill({ t, step, low, high }: Past): void {
     const here = this.all();
-    const older = here.filter(([time]) => time <= after);
-    const newer = here.slice(older.length);
-    const first = newer[0]?.[0] ?? Infinity;
+    const first = here[0]?.[0] ?? Infinity;
     const past = new Series(this.capacity, this.sliceSeconds);
     t.forEach((start, i) => {
-      if (start <= after || start + step > first) return;
+      if (start + step > first) return;
       const [lowest, highest] = [low[i] ?? null, high[i] ?? null];
       if (lowest === null || highest === null) return past.gap();
       past.push(start, lowest);
       if (highest !== lowest) past.push(start + step / 2, highest);
     });
-    const filling = past.all();
-    // The line goes on where it was interrupted.
-    if ((filling[0]?.[0] ?? Infinity) <= after + step && Number.isNaN(older[older.length - 1]?.[1])) older.pop();
     this.start = this.count = 0;
-    for (const [time, value] of [...older, ...filling, ...newer]) this.append(time, value);
+    for (const [time, value] of [...past.all(), ...here]) this.append(time, value);
     this.lastTime = Math.max(this.lastTime, past.lastTime);
-    if (newer.length === 0) this.slice = NaN;
   }
 
   private all(): [number, number][] {

@@ -46,8 +46,6 @@ export class Store {
   shape = 0;
   /** Batches that this page was told it missed, in the recent past. */
   missed = 0;
-  /** The newest reading of all, in the board's time. */
-  readAt: number | null = null;
 
   private epoch: string | null = null;
   private missedAt = 0;
@@ -84,11 +82,11 @@ export class Store {
     for (const channel of this.channels.values()) channel.series.gap();
   }
 
-  /** What was before the page came; or while it was away, after the instant `after`. */
-  prefill({ t, step, channels }: History, after?: number): void {
+  /** What was before the page came. */
+  prefill({ t, step, channels }: History): void {
     for (const [name, { min, max }] of channels) {
       const channel = this.channels.get(name);
-      channel?.series.prefill({ t, step, low: min, high: max }, after);
+      channel?.series.prefill({ t, step, low: min, high: max });
       if (channel) channel.version += 1;
     }
   }
@@ -163,7 +161,6 @@ export class Store {
     const newest = data.times[data.times.length - 1];
     if (newest === undefined) return;
     this.clock.observe(newest, nowMs);
-    this.readAt = newest;
     for (const [name, column] of data.values) {
       const channel = this.channels.get(name);
       if (!channel) continue;
@@ -177,7 +174,6 @@ export class Store {
 
   /** The board's clock was set. Nothing else has happened: the curves move as a whole, with the time beneath them. */
   private shift(seconds: number): void {
-    if (this.readAt !== null) this.readAt += seconds;
     for (const channel of [...this.channels.values(), ...this.former.values()]) {
       channel.series.shift(seconds);
       if (channel.changedAt !== null) channel.changedAt += seconds;

@@ -137,22 +137,3 @@ test('where there is no room for all of the past, the newest stays', () => {
   series.prefill({ t: [0, 10, 20], step: 10, low: [1, 2, 3], high: [1, 2, 3] });
   assert.deepEqual(shown(series), [[10, 2], [20, 3], [30, 5]]);
 });
-
-test('a hole is filled in its place, and the line leads through it', () => {
-  const series = new Series(20, 1);
-  for (const t of [1, 2, 3]) series.push(t, t);
-  series.gap();
-  series.push(41, 9);
-  series.prefill({ t: [0, 10, 20, 30, 40], step: 10, low: [7, 1, null, 3, 8], high: [7, 2, null, 3, 8] }, 3);
-  series.push(41.5, 8);
-  assert.deepEqual(shown(series), [[1, 1], [2, 2], [3, 3], [10, 1], [15, 2], [15, null], [30, 3], [41, 9], [41.5, 8]]);
-});
-
-test('a hole that the board does not know all of stays one as far as that', () => {
-  const series = new Series(20, 1);
-  series.push(1, 1);
-  series.gap();
-  series.prefill({ t: [30], step: 10, low: [3], high: [3] }, 1);
-  series.push(41, 9);
-  assert.deepEqual(shown(series), [[1, 1], [1, null], [30, 3], [41, 9]]);
-});
