@@ -147,6 +147,9 @@ struct Serve {
     /// Threads that push readings to the viewers [default: one a core, at most 4].
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// Read the board's files below this folder instead (for tests).
+    #[arg(long, value_name = "FOLDER", default_value = "/", hide = true)]
+    root: std::path::PathBuf,
     /// Print nothing but warnings and errors.
     #[arg(long, short, conflicts_with = "verbose")]
     quiet: bool,
@@ -245,7 +248,7 @@ impl Serve {
             socket: self.socket.unwrap_or_default(),
             udp: self.udp,
             limits,
-            ..Config::default()
+            root: self.root,
         }
     }
 }

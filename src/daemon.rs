@@ -26,6 +26,7 @@ use crate::{
     service,
     sources::{
         Demo, Intake, Own, Sampler,
+        found::{Found, MAX_THREADS, WallClock},
         inputs::{self, Input, UnixInput},
         vitals::Vitals,
     },
@@ -67,6 +68,10 @@ pub fn serve(mut config: Config) -> Result<Ended> {
     // Before the first reading: what the file has goes before.
     let keeper = keep_history(&config, &hub)?;
     let mut sampler = Sampler::new(hub.clone(), config.interval);
+    // First, so that slow sensors have answered by the second look.
+    let found = Found::new(&config.root, &hub, config.interval);
+    sampler.add(found.map_err(|error| Error::io("look for sensors", error))?);
+    sampler.add(WallClock::new(hub.clone()));
     sampler.add(Vitals::new(&config.root));
     sampler.add(Own::new(&config.root, engine.stats().clone(), engine.occupancy()));
     sampler.tick(hub.clock().boot());
@@ -212,7 +217,10 @@ fn host_name() -> String {
 fn fit_to_process(limits: &mut Limits, inputs: usize) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let own = own_descriptors(limits) + inputs as libc::rlim_t;
-        let wanted = (limits.connections as libc::rlim_t + own).min(hard);
+        // Each sensor's thread has a file open for a moment; where there are not
+        // even enough for connections, few of them do so at once.
+        let sensors = MAX_THREADS as libc::rlim_t;
+        let wanted = (limits.connections as libc::rlim_t + own + sensors).min(hard);
         let raised = soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok();
         let open = if raised { wanted } else { soft };
         let affordable = usize::try_from(open.saturating_sub(own)).unwrap_or(usize::MAX);
@@ -228,7 +236,7 @@ fn fit_to_process(limits: &mut Limits, inputs: usize) {
 }
 
 /// Descriptors beside the connections': two a worker; standard streams,
-/// listeners, the accept loop's own, refused peers, a file that is being read.
+/// listeners, the accept loop's own, refused peers, files that are being read.
 fn own_descriptors(limits: &Limits) -> libc::rlim_t {
     2 * limits.workers as libc::rlim_t + 30
 }

@@ -37,6 +37,11 @@ use crate::{
 
 /// A `heartbeat` comes when nothing else was sent for so long.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Describing and showing a thousand channels anew takes a millisecond, during
+/// which nothing can be published: a client may change its mind so often,
+const CHANGE: Duration = Duration::from_millis(500);
+/// and four times in a row.
+const CHANGES_AT_ONCE: u32 = 4;
 /// So many batches are looked at under one lock; most may hold nothing for
 /// this client.
 const LOOKS: u64 = 512;
@@ -122,6 +127,7 @@ impl Telemetry {
             greeted: false,
             selection: self.0.everything.clone(),
             pacer: None,
+            change_at: Instant::now(),
             seq: 0,
             version: 0,
             wall: Wall::default(),
@@ -141,6 +147,8 @@ pub(super) struct Viewer {
     greeted: bool,
     selection: Arc<Selection>,
     pacer: Option<Pacer>,
+    /// Its next change of mind is taken up then, or up to three changes earlier.
+    change_at: Instant,
     /// The last batch that is on its way to the client, or that holds nothing
     /// for it.
     seq: u64,
@@ -197,6 +205,12 @@ impl Viewer {
         self.version == view.version() && self.wall.version == view.wall().version
     }
 
+    /// From when on a wish is taken up; until then a newer one takes its place.
+    fn change_from(&self) -> Instant {
+        let early = CHANGE * (CHANGES_AT_ONCE - 1);
+        self.change_at.checked_sub(early).unwrap_or(self.change_at)
+    }
+
     /// Between its ticks a paced client does not even look.
     fn rests(&mut self, now: Instant) -> bool {
         let busy = !self.greeted || !self.first.is_empty() || self.wishes.is_waiting();
@@ -210,8 +224,11 @@ impl Viewer {
             self.greeted = true;
             return self.greet(view, now);
         }
-        if let Some(wish) = self.wishes.take() {
-            return self.subscribe(view, wish, now);
+        if self.change_from() <= now {
+            if let Some(wish) = self.wishes.take() {
+                self.change_at = self.change_at.max(now) + CHANGE;
+                return self.subscribe(view, wish, now);
+            }
         }
         self.announce(view);
         if self.pacer.is_some() {
@@ -393,16 +410,23 @@ impl Viewer {
         let form = match mask.share_of(view.batch(seq)?) {
             Share::Nothing => None,
             Share::Part => Some(self.encode(view, seq, &mask)?),
-            Share::Whole => {
-                let name = self.form_of(&self.shared.everything);
-                let kept = view.form(seq, name).flatten();
-                let frame = kept.map_or_else(|| self.encode(view, seq, Mask::EVERYTHING), Some)?;
-                view.keep(seq, name, Some(frame.clone()));
-                Some(frame)
-            }
+            Share::Whole => Some(self.whole(view, seq)?),
         };
         view.keep(seq, name, form.clone());
         Some(form)
+    }
+
+    /// All of batch `seq`, shared with everyone who selects all of it.
+    fn whole(&self, view: &mut View<'_>, seq: u64) -> Option<Bytes> {
+        let name = self.form_of(&self.shared.everything);
+        if let Some(kept) = view.form(seq, name).flatten() {
+            return Some(kept);
+        }
+        let frame = self.encode(view, seq, Mask::EVERYTHING)?;
+        if name != self.form_of(&self.selection) {
+            view.keep(seq, name, Some(frame.clone()));
+        }
+        Some(frame)
     }
 
     fn encode(&self, view: &View<'_>, seq: u64, mask: &Mask) -> Option<Bytes> {
@@ -463,7 +487,8 @@ impl Cursor for Viewer {
     fn due(&self) -> Option<Instant> {
         let beat = self.sent_at + HEARTBEAT;
         let tick = self.pacer.as_ref().and_then(Pacer::due);
-        Some(tick.map_or(beat, |tick| tick.min(beat)))
+        let wish = self.wishes.is_waiting().then(|| self.change_from());
+        [tick, wish].into_iter().flatten().chain([beat]).min()
     }
 }
 

@@ -9,8 +9,11 @@
 //! is one [`Intake`].
 
 mod demo;
+pub mod found;
 pub mod inputs;
+mod isolated;
 mod own;
+mod publication;
 mod pushed;
 mod readings;
 mod sampler;

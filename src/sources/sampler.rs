@@ -4,7 +4,6 @@
 //! A source that panics is marked and asked no more; the others go on.
 
 use std::{
-    collections::HashMap,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -12,12 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Polled, Reading, Readings};
+use super::{Polled, Readings, publication::Publication};
 use crate::{
-    error::{Error, Result},
     pulse::{Mark, Pulse},
-    telemetry::{Batch, BootTime, Channel, ChannelId, ChannelName, Hub, Source, Value},
+    telemetry::{BootTime, Hub},
 };
+
+/// Why the channels of a source that panicked have no more readings.
+pub(super) const FAULT: &str = "its source has a fault and is no longer read";
 
 /// Polls sources; can be stepped by hand with [`tick`](Self::tick).
 pub struct Sampler {
@@ -25,23 +26,12 @@ pub struct Sampler {
     interval: Duration,
     sources: Vec<Entry>,
     readings: Readings,
-    ticks: u64,
 }
 
 struct Entry {
     polled: Box<dyn Polled>,
-    publisher: Source,
-    known: HashMap<ChannelName, Known>,
+    publication: Publication,
     broken: bool,
-    /// When it was last said that a channel was left out.
-    complained: Option<BootTime>,
-}
-
-struct Known {
-    id: ChannelId,
-    /// The tick in which the source last mentioned it.
-    seen: u64,
-    gone: bool,
 }
 
 impl std::fmt::Debug for Sampler {
@@ -53,28 +43,29 @@ impl std::fmt::Debug for Sampler {
 impl Sampler {
     /// A sampler without sources.
     pub fn new(hub: Hub, interval: Duration) -> Self {
-        Self { hub, interval, sources: Vec::new(), readings: Readings::default(), ticks: 0 }
+        Self { hub, interval, sources: Vec::new(), readings: Readings::default() }
     }
 
     /// Adds a source.
     pub fn add(&mut self, polled: impl Polled + 'static) {
-        let publisher = self.hub.source(polled.name());
-        let polled = Box::new(polled);
-        let known = HashMap::new();
-        self.sources.push(Entry { polled, publisher, known, broken: false, complained: None });
+        let publisher = Arc::new(self.hub.source(polled.name()));
+        let publication = Publication::new(publisher, self.interval);
+        self.sources.push(Entry { polled: Box::new(polled), publication, broken: false });
     }
 
     /// Asks every source once. `now` is the instant of the readings.
     pub fn tick(&mut self, now: BootTime) {
-        self.ticks += 1;
         for entry in self.sources.iter_mut().filter(|entry| !entry.broken) {
             self.readings.clear();
             let sample = AssertUnwindSafe(|| entry.polled.sample(now, &mut self.readings));
             if catch_unwind(sample).is_err() {
-                entry.fail_all("its source has a fault and is no longer read");
+                entry.broken = true;
+                log::error!("{}: {FAULT}", entry.publication.name());
+                entry.publication.fail_all(FAULT);
                 continue;
             }
-            entry.publish(now, &self.readings, self.interval, self.ticks);
+            entry.publication.publish(now, &self.readings);
+            entry.publication.end_round();
         }
         self.hub.expire(now);
     }
@@ -141,75 +132,6 @@ fn wait_until(deadline: Instant, told: &Doorbell, mark: &Mark) -> bool {
     }
 }
 
-impl Entry {
-    fn publish(&mut self, now: BootTime, readings: &Readings, interval: Duration, tick: u64) {
-        if let Some(error) = readings.refused() {
-            self.complain(now, error);
-        }
-        let mut batch = Batch::at(now);
-        let mut failed = Vec::new();
-        for Reading { channel, value } in readings {
-            let id = match self.know(channel, interval, tick) {
-                Ok(id) => id,
-                Err(error) => {
-                    self.complain(now, &error);
-                    continue;
-                }
-            };
-            match value {
-                Ok(value) => batch.set(id, value.clone()),
-                Err(reason) => {
-                    batch.set(id, Value::Null);
-                    failed.push((id, reason));
-                }
-            }
-        }
-        if !batch.is_empty() {
-            self.publisher.publish(batch);
-        }
-        for (id, reason) in failed {
-            self.publisher.fail(id, reason);
-        }
-        for known in self.known.values_mut().filter(|known| known.seen != tick && !known.gone) {
-            known.gone = true;
-            self.publisher.gone(known.id);
-        }
-    }
-
-    /// The number of a channel, declared when it is met for the first time.
-    fn know(&mut self, channel: &Channel, interval: Duration, tick: u64) -> Result<ChannelId> {
-        if let Some(known) = self.known.get_mut(&channel.name) {
-            known.seen = tick;
-            known.gone = false;
-            return Ok(known.id);
-        }
-        let mut channel = channel.clone();
-        // Two missed ticks and a little.
-        channel.stale_after.get_or_insert((interval * 3).max(Duration::from_secs(3)));
-        let name = channel.name.clone();
-        let id = self.publisher.channel(channel)?;
-        self.known.insert(name, Known { id, seen: tick, gone: false });
-        Ok(id)
-    }
-
-    /// Says at most once a minute that a channel is left out: the next tick
-    /// would say the same, for as long as the board runs.
-    fn complain(&mut self, now: BootTime, error: &Error) {
-        if self.complained.is_none_or(|at| now.since(at) >= Duration::from_secs(60)) {
-            self.complained = Some(now);
-            log::warn!("{}: a channel is left out: {error}", self.publisher.name());
-        }
-    }
-
-    fn fail_all(&mut self, reason: &str) {
-        self.broken = true;
-        log::error!("{}: {reason}", self.publisher.name());
-        for known in self.known.values() {
-            self.publisher.fail(known.id, reason);
-        }
-    }
-}
-
 /// A sampler that runs; dropping it stops it and waits for its tick to end.
 #[derive(Debug)]
 pub struct Running {
@@ -240,7 +162,7 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{HubSettings, Status};
+    use crate::telemetry::{Channel, HubSettings, Status, Value};
 
     /// A source whose ticks are scripted.
     struct Script(std::vec::IntoIter<fn(&mut Readings)>);
@@ -333,7 +255,7 @@ mod tests {
         for (later, told) in [(0, 0), (59, 0), (61, 61)] {
             sampler.tick(start + Duration::from_secs(later));
             let told = start + Duration::from_secs(told);
-            assert_eq!(sampler.sources[0].complained, Some(told), "after {later} s");
+            assert_eq!(sampler.sources[0].publication.complained(), Some(told), "after {later} s");
         }
         assert_eq!(hub.view().channels().len(), 1);
         assert_eq!(hub.view().seq(), 3);

@@ -389,6 +389,20 @@ impl Source {
         self.set_status(id, Status::Error(reason.into()));
     }
 
+    /// Changes after how long without a reading a channel is stale.
+    pub(crate) fn set_stale_after(&self, id: ChannelId, time: Duration) {
+        let mut state = self.hub.lock();
+        let State { channels, version, .. } = &mut *state;
+        let Some(entry) = channels.get_mut(id.0 as usize) else { return };
+        if entry.source == self.name && entry.channel.stale_after != Some(time) {
+            entry.channel.stale_after = Some(time);
+            *version += 1;
+            entry.version = *version;
+            drop(state);
+            self.hub.ring_bell();
+        }
+    }
+
     /// Says that a channel is no longer there.
     pub fn gone(&self, id: ChannelId) {
         self.set_status(id, Status::Gone);
@@ -564,6 +578,21 @@ mod tests {
         second.publish(batch);
         let values: Vec<_> = hub.view().channels().iter().map(|s| s.value.clone()).collect();
         assert_eq!(values, [Value::Null, Value::Number(1.0)]);
+    }
+
+    #[test]
+    fn a_number_that_is_none_harms_nobody() {
+        let hub = Hub::new(HubSettings::default());
+        let source = hub.source("test");
+        let id = source.channel(gauge("a")).expect("declared");
+        for (second, number) in (1..).zip([1.0, f64::NAN, f64::INFINITY, 2.0]) {
+            // Not through `From`, which knows better.
+            source.publish(one(id, at(second), Value::Number(number)));
+        }
+        let plan = hub.history().plan(&[id], 0..10_000, 100);
+        let points = hub.history().points(&plan, id);
+        let means: Vec<_> = points.iter().map(|point| point.as_ref().map(|s| s.mean)).collect();
+        assert_eq!(means, [Some(1.0), None, None, Some(2.0)]);
     }
 
     #[test]

@@ -19,10 +19,10 @@ pub enum Value {
 }
 
 impl Value {
-    /// The number, when it is one.
+    /// The number, when it is a finite one.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
-            Self::Number(number) => Some(*number),
+            Self::Number(number) if number.is_finite() => Some(*number),
             _ => None,
         }
     }

@@ -36,6 +36,13 @@ const TITLES: Record<string, string> = {
   fs: 'File systems',
   thermal: 'Temperatures',
   power: 'Power',
+  hwmon: 'Sensor chips',
+  iio: 'Converters and sensors',
+  w1: '1-Wire',
+  supply: 'Batteries and supplies',
+  led: 'LEDs',
+  backlight: 'Backlights',
+  clock: 'Clocks',
   board: 'Board',
   boardcast: 'Boardcast',
 };

@@ -13,6 +13,7 @@ mod crowd;
 mod deflate;
 mod delivery;
 mod fixture;
+mod found;
 mod history;
 mod http;
 mod inputs;

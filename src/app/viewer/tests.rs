@@ -604,3 +604,23 @@ fn bytes_are_shared_when_the_ring_is_full() {
     }
     assert!(bad.is_empty(), "columns, and how many of 100 were encoded twice: {bad:?}");
 }
+
+#[test]
+fn a_client_that_changes_its_mind_all_the_time_is_heard_twice_a_second() {
+    let board = Board::new(&["a", "b"]);
+    board.publish(&[(0, 1.0), (1, 2.0)]);
+    let (mut viewer, wishes) = board.asking(Encoding::Json, "");
+    let start = Instant::now();
+    take_all(&mut viewer, start);
+    let mut answers = 0;
+    for hundredth in 0..1000 {
+        let now = start + Duration::from_millis(10) * hundredth;
+        board.ask_again(&wishes, ["channels=a", "channels=b"][hundredth as usize % 2]);
+        answers += take_all(&mut viewer, now).iter().filter(|t| t.contains("subscribed")).count();
+        let soon = viewer.due().is_some_and(|due| due <= now + CHANGE);
+        assert!(soon || !wishes.is_waiting(), "what waits is not forgotten");
+    }
+    assert_eq!(answers, 4 + 19, "four at once, and then two a second");
+    let texts = take_all(&mut viewer, start + Duration::from_secs(11));
+    assert!(texts[0].contains(r#""channels":["b"]"#), "the newest counts: {texts:?}");
+}

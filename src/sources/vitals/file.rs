@@ -16,14 +16,19 @@ const LIMIT: usize = 256 * 1024;
 
 /// A file that the kernel writes anew for every reader.
 #[derive(Debug)]
-pub(super) struct TextFile {
+pub(in crate::sources) struct TextFile {
     path: PathBuf,
     absent: Option<Errno>,
 }
 
 impl TextFile {
-    pub(super) fn new(folder: &Path, name: &str) -> Self {
+    pub(in crate::sources) fn new(folder: &Path, name: &str) -> Self {
         Self { path: folder.join(name), absent: None }
+    }
+
+    /// Where it is.
+    pub(in crate::sources) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A file that says with this error that there is nothing to read, as
@@ -37,7 +42,7 @@ impl TextFile {
     ///
     /// A file over 256 KiB counts as its first lines only: what the parsers
     /// look for stands at the head (cores before `intr`, `MemTotal` first).
-    pub(super) fn parse<T, E: fmt::Display>(
+    pub(in crate::sources) fn parse<T, E: fmt::Display>(
         &self,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Result<T, String>> {
@@ -64,13 +69,13 @@ impl TextFile {
 
 /// The beginning of a text, for a reason. (A precision, `{:.60?}`, cuts
 /// `Display` but not `Debug`.)
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::sources) fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(60).collect::<String>())
 }
 
 /// The numbers of the entries `<prefix><number>` of a folder, sorted; at most
 /// `most` of them. A folder that cannot be listed is one without entries.
-pub(super) fn numbered(folder: &Path, prefix: &str, most: usize) -> Vec<u32> {
+pub(in crate::sources) fn numbered(folder: &Path, prefix: &str, most: usize) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let number = |entry: io::Result<fs::DirEntry>| {
         entry.ok()?.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()

@@ -1,4 +1,5 @@
-//! The vitals of a board: processor, memory, load, network, disks, power.
+//! The vitals of a board: processor, memory, load, network, disks. What asks a
+//! sensor is in [`found`](super::found).
 //!
 //! | file | what it reads | channels |
 //! |---|---|---|
@@ -10,8 +11,6 @@
 //! | `network` | `/proc/net/dev` | `net/<interface>/…` |
 //! | `disk` | `/sys/block` | `disk/<disk>/…` |
 //! | `filesystems`, `space` | `/proc/self/mountinfo`, statvfs(3) | `fs/<mount point>/…` |
-//! | `thermal` | `/sys/class/thermal` | `thermal/<zone>`, `cpu/temperature` |
-//! | `power` | the firmware of a Raspberry Pi | `power/undervoltage` and its kin |
 //! | `board` | device tree or DMI, os-release | `board/model`, `board/os`, `board/kernel` |
 //!
 //! All of them, with their units and kinds, are in `docs/channels.md`.
@@ -24,27 +23,24 @@
 pub(crate) mod board;
 mod cpu;
 mod disk;
-mod file;
+pub(super) mod file;
 mod filesystems;
 mod frequency;
 mod load;
 mod memory;
-mod names;
+pub(super) mod names;
 mod network;
-mod power;
 mod pressure;
 pub(crate) mod process;
 mod space;
-mod thermal;
 #[cfg(test)]
-mod trees;
+pub(super) mod trees;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use self::{
     board::Board, cpu::Cpu, disk::Disks, filesystems::Filesystems, frequency::Frequency,
-    load::Load, memory::Memory, network::Network, power::Power, pressure::Pressure, space::Statvfs,
-    thermal::Thermal,
+    load::Load, memory::Memory, network::Network, pressure::Pressure, space::Statvfs,
 };
 use super::{Polled, Readings};
 use crate::telemetry::BootTime;
@@ -60,8 +56,6 @@ pub struct Vitals {
     network: Network,
     disks: Disks,
     filesystems: Filesystems,
-    thermal: Thermal,
-    power: Power,
     board: Board,
 }
 
@@ -81,8 +75,6 @@ impl Vitals {
             network: Network::new(root),
             disks: Disks::new(root),
             filesystems: Filesystems::new(root, statvfs),
-            thermal: Thermal::new(root),
-            power: Power::new(root),
             board: Board::new(root),
         }
     }
@@ -103,8 +95,6 @@ impl Polled for Vitals {
         self.pressure.sample(readings);
         self.network.sample(at, readings);
         self.disks.sample(at, readings);
-        self.thermal.sample(readings);
-        self.power.sample(readings);
         self.board.sample(readings);
         self.filesystems.sample(at, readings);
     }
@@ -132,7 +122,7 @@ mod tests {
 
     #[test]
     fn every_board_has_its_vitals_and_no_channel_twice() {
-        for (board, channels) in [("pc", 52), ("pi-zero-w", 44), ("pi-4", 74), ("pi-5", 81)] {
+        for (board, channels) in [("pc", 52), ("pi-zero-w", 41), ("pi-4", 64), ("pi-5", 71)] {
             let tree = Tree::board(board);
             let mut vitals = Vitals::with(tree.root(), rooms());
             let mut answers = || {

@@ -9,7 +9,7 @@ use crate::telemetry::Levels;
 /// that the table never grows beyond what is there (a container host names
 /// new interfaces all day).
 #[derive(Debug)]
-pub(super) struct Names<K> {
+pub(in crate::sources) struct Names<K> {
     levels: BTreeMap<K, String>,
 }
 
@@ -22,7 +22,7 @@ impl<K> Default for Names<K> {
 impl<K: Ord + Clone> Names<K> {
     /// Takes note of what is there now: a key and a foreign name for each.
     /// Where foreign names collide, the earlier newcomer gets the plain level.
-    pub(super) fn update<'a, I>(&mut self, present: I)
+    pub(in crate::sources) fn update<'a, I>(&mut self, present: I)
     where
         K: 'a,
         I: Iterator<Item = (&'a K, &'a str)> + Clone,
@@ -42,12 +42,12 @@ impl<K: Ord + Clone> Names<K> {
     }
 
     /// The level of a thing that was there at the last update.
-    pub(super) fn level(&self, key: &K) -> Option<&str> {
+    pub(in crate::sources) fn level(&self, key: &K) -> Option<&str> {
         self.levels.get(key).map(String::as_str)
     }
 
     /// All levels.
-    pub(super) fn levels(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::sources) fn levels(&self) -> impl Iterator<Item = &str> {
         self.levels.values().map(String::as_str)
     }
 }

@@ -18,14 +18,14 @@ use crate::{
 };
 
 /// A folder of its own that ends with the test.
-pub(super) struct Tree {
+pub(in crate::sources) struct Tree {
     folder: PathBuf,
     root: PathBuf,
 }
 
 impl Tree {
     /// An empty tree.
-    pub(super) fn new() -> Self {
+    pub(in crate::sources) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("boardcast-vitals-{}-{number}", std::process::id());
@@ -36,7 +36,7 @@ impl Tree {
     }
 
     /// A board of `tests/data/boards` at its instant 0.
-    pub(super) fn board(name: &str) -> Self {
+    pub(in crate::sources) fn board(name: &str) -> Self {
         let tree = Self::new();
         fs::remove_dir(&tree.root).expect("an empty folder can be removed");
         tree.turn(name, 0);
@@ -44,7 +44,7 @@ impl Tree {
     }
 
     /// Lets the same root show a board at another instant.
-    pub(super) fn turn(&self, board: &str, instant: u32) {
+    pub(in crate::sources) fn turn(&self, board: &str, instant: u32) {
         let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/boards");
         // The first turn finds no link.
         let _ = fs::remove_file(&self.root);
@@ -53,11 +53,11 @@ impl Tree {
         std::os::unix::fs::symlink(target, &self.root).expect("a link can be made");
     }
 
-    pub(super) fn root(&self) -> &Path {
+    pub(in crate::sources) fn root(&self) -> &Path {
         &self.root
     }
 
-    pub(super) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+    pub(in crate::sources) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.root.join(path);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).expect("a folder can be made");
@@ -66,11 +66,11 @@ impl Tree {
     }
 
     /// A folder in the place of a file: what cannot be read, even by root.
-    pub(super) fn folder(&self, path: &str) {
+    pub(in crate::sources) fn folder(&self, path: &str) {
         fs::create_dir_all(self.root.join(path)).expect("a folder can be made");
     }
 
-    pub(super) fn remove(&self, path: &str) {
+    pub(in crate::sources) fn remove(&self, path: &str) {
         let path = self.root.join(path);
         let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         removed.expect("it can be removed");
@@ -97,39 +97,39 @@ pub(super) fn rooms() -> Statvfs {
 }
 
 /// The instant `seconds` after boot.
-pub(super) fn at(seconds: f64) -> BootTime {
+pub(in crate::sources) fn at(seconds: f64) -> BootTime {
     BootTime::new(Duration::from_secs_f64(seconds))
 }
 
 /// The readings of one `sample`.
-pub(super) fn readings(sample: impl FnOnce(&mut Readings)) -> Readings {
+pub(in crate::sources) fn readings(sample: impl FnOnce(&mut Readings)) -> Readings {
     let mut readings = Readings::default();
     sample(&mut readings);
     readings
 }
 
-pub(super) fn reading<'a>(readings: &'a Readings, name: &str) -> Option<&'a Reading> {
+pub(in crate::sources) fn reading<'a>(readings: &'a Readings, name: &str) -> Option<&'a Reading> {
     readings.iter().find(|reading| reading.channel.name.as_str() == name)
 }
 
 /// Why a channel could not be read.
-pub(super) fn failure<'a>(readings: &'a Readings, name: &str) -> Option<&'a str> {
+pub(in crate::sources) fn failure<'a>(readings: &'a Readings, name: &str) -> Option<&'a str> {
     reading(readings, name)?.value.as_ref().err().map(String::as_str)
 }
 
 /// Whether a channel is there without a value.
-pub(super) fn is_null(readings: &Readings, name: &str) -> bool {
+pub(in crate::sources) fn is_null(readings: &Readings, name: &str) -> bool {
     reading(readings, name).is_some_and(|reading| reading.value == Ok(Value::Null))
 }
 
 /// The names of all channels.
-pub(super) fn names(readings: &Readings) -> Vec<&str> {
+pub(in crate::sources) fn names(readings: &Readings) -> Vec<&str> {
     readings.iter().map(|reading| reading.channel.name.as_str()).collect()
 }
 
 /// Checks many numbers at once.
 #[track_caller]
-pub(super) fn assert_numbers(readings: &Readings, expected: &[(&str, f64)]) {
+pub(in crate::sources) fn assert_numbers(readings: &Readings, expected: &[(&str, f64)]) {
     for (name, number) in expected {
         assert_eq!(readings.number(name), Some(*number), "{name}");
     }

@@ -7,8 +7,9 @@
 //! clock is known to be right, for two minutes at most: a board that has no
 //! network must trust the clock that it has. Its readings are placed by wall
 //! time, to the second, ten seconds or minute of their resolution, and never
-//! after the start of the board: where the clock claims that, it is wrong, and
-//! they are placed as if the board had been off for no time.
+//! after the start of the board: where the clock claims that, or was in 1970
+//! when the file was written, it is wrong, and they are placed as if the board
+//! had been off for no time.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -26,6 +27,10 @@ use crate::error::{Error, Result};
 
 /// For how long a file of an earlier start waits for the clock.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// 2025, in milliseconds since 1970: a clock that said less was wrong, and what
+/// it says of a file would place that decades ago.
+const EARLIEST: i64 = 1_735_689_600_000;
 
 /// A hub's history and the file that keeps it. Can be stepped by hand; a
 /// [`Keeper`](super::Keeper) does so on a thread.
@@ -195,6 +200,9 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 fn shift(then: &Head, now: &Head) -> i64 {
     if then.boot == now.boot && !now.boot.is_empty() {
         return 0;
+    }
+    if then.wall < EARLIEST {
+        return -then.uptime;
     }
     let by_wall = (then.wall - then.uptime) - (now.wall - now.uptime);
     by_wall.min(-then.uptime)

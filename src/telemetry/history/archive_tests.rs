@@ -31,8 +31,8 @@ fn within_one_start_of_the_board_instants_stay_as_they_are() {
 #[test]
 fn after_a_reboot_the_wall_clock_places_them_and_never_after_the_start() {
     // Written at 12:00:00, five seconds after boot; it is 12:01:00, three seconds after boot.
-    let then = head("a", 5000, 43_200_000);
-    let now = head("b", 3000, 43_260_000);
+    let then = head("a", 5000, TODAY);
+    let now = head("b", 3000, TODAY + 60_000);
     let placed = then.uptime + shift(&then, &now);
     assert_eq!(now.uptime - placed, 60_000, "a minute ago");
     // A clock that starts in the past.
@@ -380,4 +380,32 @@ fn a_smaller_budget_keeps_the_newest() {
             hub.history().with_name(name, Series::newest) == Some(Some(20_000_000))
         })
     );
+}
+
+#[test]
+fn a_start_without_a_network_does_not_lose_what_was() {
+    let folder = Folder::new();
+    folder.archive(&busy(1, 1000).1).write().expect("written");
+    folder.boot("second");
+    // No battery and no network: the clock says 1970 to the end.
+    let (hands, hub, source, ids) = fresh(1, 130_000, 130_000);
+    let mut archive = folder.archive(&hub);
+    assert_eq!(archive.load(), Loaded::Done);
+    publish(&source, &ids, 130_000, 5.0);
+    hands.set(200_000);
+    archive.write().expect("written");
+    folder.boot("third");
+    let (hands, hub, _, ids) = fresh(1, 20_000, TODAY + HOUR);
+    hands.sync();
+    let mut archive = folder.archive(&hub);
+    assert_eq!(archive.load(), Loaded::Done);
+    archive.write().expect("written");
+    assert_eq!(hub.history().size().1, 1);
+    let (hands, hub, source, _) = fresh(1, 30_000, TODAY + HOUR);
+    hands.sync();
+    assert_eq!(folder.archive(&hub).load(), Loaded::Done);
+    publish(&source, &ids, 30_000, 6.0);
+    let buckets = all(&hub, ids[0]);
+    assert!(buckets.len() > 900, "{} buckets", buckets.len());
+    assert!(buckets.iter().all(|(at, _)| *at > TODAY - HOUR), "{:?}", buckets[0]);
 }
