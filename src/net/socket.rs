@@ -85,8 +85,15 @@ impl Socket {
     /// Ends one or both directions. Wakes a thread that is blocked in them.
     pub(super) fn shutdown(&self, how: Shutdown) {
         #[cfg(feature = "tls")]
-        if let (Some(session), Shutdown::Write | Shutdown::Both) = (&self.tls, how) {
-            session.farewell(self.as_raw_fd());
+        if let Some(session) = &self.tls {
+            match how {
+                Shutdown::Both => session.farewell(self.as_raw_fd()),
+                // A farewell that the peer has not read when it closes makes its
+                // kernel reset the connection, and what it said last is lost; our
+                // Close, which goes before, tells it enough.
+                Shutdown::Write => return,
+                Shutdown::Read => {}
+            }
         }
         let how = match how {
             Shutdown::Read => nix::sys::socket::Shutdown::Read,
