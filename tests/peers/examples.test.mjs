@@ -44,3 +44,18 @@ test('chat: a room hears its own, and only that', async (t) => {
   assert.equal(await bela.heard.next('answer'), `${anna.localPort}: coming`);
   assert.equal(carl.heard.all.length, 1);
 });
+
+test('custom_source: a sensor of ten lines is on the stream, with its unit', async (t) => {
+  const board = await startExample(t, 'custom_source', '127.0.0.1:0');
+  const viewer = await joinChat(t, `${board.url}/ws`);
+  const told = async (type, sought) => {
+    for (;;) {
+      const message = JSON.parse(await viewer.heard.next(type));
+      if (message.type === type && sought(message)) return message;
+    }
+  };
+  const { channels } = await told('channels', () => true);
+  assert.deepEqual(channels.map(({ name, unit, source }) => [name, unit, source]), [['kernel/entropy', 'bit', 'entropy']]);
+  const { values } = await told('data', ({ snapshot }) => !snapshot);
+  assert.ok(Number.isInteger(values['kernel/entropy']), JSON.stringify(values));
+});
