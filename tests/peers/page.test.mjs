@@ -75,9 +75,12 @@ const outage = () => new Promise((resolve) => setTimeout(resolve, OUTAGE_MS));
 test('the page finds back by itself, without a reload, after the board was without power for 3 s; its chart has a gap', async (t) => {
   const board = await Board.start(t, '--interval', '100ms');
   const tab = await Tab.open(t, browser);
+  // The browser would report a look back that the outage cuts.
+  const past = tab.page.waitForResponse(/\/api\/history/);
   await tab.page.goto(board.origin);
   await tab.live('cpu/usage');
   await drawn(tab, 0);
+  await (await past).finished();
   await tab.page.evaluate(() => (window.marker = 'the same document'));
   assert.deepEqual(tab.complaints(), []);
 
