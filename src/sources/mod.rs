@@ -8,6 +8,7 @@
 //! What is pushed in comes through [`inputs`] and over HTTP; each kind of input
 //! is one [`Intake`].
 
+pub mod configured;
 mod demo;
 pub mod found;
 pub mod inputs;

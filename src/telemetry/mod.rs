@@ -16,6 +16,7 @@ mod filter;
 mod history;
 mod hub;
 mod ring;
+mod rules;
 mod time;
 mod value;
 
@@ -26,6 +27,7 @@ pub use self::{
     filter::{Filter, Filters, MAX_FILTERS},
     history::{Archive, History, Keeper, Loaded, Plan, Summary},
     hub::{ChannelState, Hub, HubSettings, Source, View, Wall},
+    rules::{Rule, Rules},
     time::{BootTime, Clock, SystemClock},
     value::{MAX_TEXT, Value},
 };

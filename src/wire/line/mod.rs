@@ -14,8 +14,11 @@
 //! A line is taken whole or not at all. What is refused is told in one short
 //! sentence that says what to write instead.
 
+mod columns;
 mod influx;
 mod json;
+mod pattern;
+mod pointers;
 mod points;
 mod senml;
 #[cfg(test)]
@@ -24,7 +27,10 @@ mod tests;
 use std::{borrow::Cow, fmt};
 
 pub use self::{
+    columns::Columns,
     json::publish_message,
+    pattern::Pattern,
+    pointers::Pointers,
     points::{MAX_POINTS, Point, Points, Stamp},
 };
 use crate::telemetry::{MAX_TEXT, Value};
