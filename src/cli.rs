@@ -1,16 +1,14 @@
 //! The command line, and nothing but the command line.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, error::ErrorKind};
-use log::LevelFilter;
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, error::ErrorKind,
+    value_parser,
+};
 
 use crate::{
-    config::{
-        Config, SocketPlace, parse_every, parse_interval, parse_listen, parse_origin, parse_socket,
-        parse_udp,
-    },
-    net::{Limits, Network},
+    config::{Config, Flags, KEYS, Key, Request, Shape},
     put::Put,
     watch::Watch,
 };
@@ -29,6 +27,20 @@ struct Cli {
 enum Command {
     /// Serve the page and the stream (what boardcast does without a command).
     Serve(Box<Serve>),
+    /// Say whether the settings are fine, and if not, where and what to write instead.
+    ///
+    /// One line for each thing that is wrong: file, line, column, and how to
+    /// mend it. Exit code 1 when anything is. Nothing is started.
+    Check {
+        /// Files to check, or folders of *.toml files [default: those that serve would read].
+        #[arg(value_name = "PATH")]
+        files: Vec<PathBuf>,
+        /// Options of serve, to be checked with the files.
+        #[command(flatten)]
+        serve: Box<Serve>,
+    },
+    /// Print the settings in force, as a settings file, and where each came from.
+    Config(Box<Serve>),
     /// Watch a board in the terminal, until Ctrl-C.
     ///
     /// On a terminal it is a table that is drawn in place. Piped, or with
@@ -101,63 +113,107 @@ impl What {
     }
 }
 
-#[derive(Debug, Args)]
+/// The options of the server: those of the table of settings, and a few that
+/// are no settings.
+#[derive(Debug)]
 struct Serve {
-    /// Where to listen; may be given more than once [default: port 8642 on all addresses].
-    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
-    listen: Vec<SocketAddr>,
-    /// How often the board is read.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
-    interval: Duration,
-    /// The board's name on the page [default: its host name].
-    #[arg(long)]
-    name: Option<String>,
-    /// Serve this network too; may be given more than once.
-    #[arg(long, value_name = "CIDR")]
-    allow: Vec<Network>,
-    /// Let pages of this origin read the board; may be given more than once.
-    #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
-    allow_origin: Vec<String>,
-    /// Add simulated sensors, below demo/, to try things out without any.
-    #[arg(long)]
-    demo: bool,
-    /// Keep history in this file over a restart.
-    #[arg(long, value_name = "PATH")]
-    history_file: Option<PathBuf>,
-    /// How often that file is written (1m to 24h); a short time wears out an SD card.
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_every)]
-    history_every: Duration,
-    /// Take readings on standard input, one line each: sensor | boardcast serve --stdin
-    #[arg(long)]
-    stdin: bool,
-    /// Take readings at this Unix socket, or none [default: boardcast.sock in /run/boardcast, if the
-    /// service has made it, else in $XDG_RUNTIME_DIR/boardcast].
-    #[arg(long, value_name = "PATH", value_parser = parse_socket)]
-    socket: Option<SocketPlace>,
-    /// Take readings over UDP; a port alone is for this machine only [default: none].
-    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_udp)]
-    udp: Option<SocketAddr>,
-    /// Connections in all, of which an eighth is kept for plain HTTP [default: 128].
-    #[arg(long, value_name = "N")]
-    max_connections: Option<usize>,
-    /// Connections from one address; loopback is exempt [default: 32].
-    #[arg(long, value_name = "N")]
-    max_per_address: Option<usize>,
-    /// Connections whose request is not complete; more wait in the kernel [default: 32].
-    #[arg(long, value_name = "N")]
-    max_heads: Option<usize>,
-    /// Threads that push readings to the viewers [default: one a core, at most 4].
-    #[arg(long, value_name = "N")]
-    workers: Option<usize>,
-    /// Read the board's files below this folder instead (for tests).
-    #[arg(long, value_name = "FOLDER", default_value = "/", hide = true)]
-    root: std::path::PathBuf,
-    /// Print nothing but warnings and errors.
-    #[arg(long, short, conflicts_with = "verbose")]
-    quiet: bool,
-    /// Print more; twice: everything.
-    #[arg(long, short, action = ArgAction::Count)]
-    verbose: u8,
+    flags: Flags,
+    config: Vec<PathBuf>,
+    root: PathBuf,
+}
+
+impl Args for Serve {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let options = KEYS.iter().filter_map(|key| {
+            let (option, value) = key.flag?;
+            let argument = Arg::new(key.name).long(option).help(key.help);
+            Some(match key.shape {
+                Shape::Truth => argument.action(ArgAction::SetTrue),
+                _ => argument.value_name(value).action(ArgAction::Append),
+            })
+        });
+        command.args(options).arg(config_argument().help(
+            "Read these settings instead of /etc/boardcast/boardcast.toml and conf.d/*.toml beside \
+             it; a folder stands for its *.toml files",
+        )).args([
+            Arg::new("quiet")
+                .long("quiet")
+                .short('q')
+                .help("Print nothing but warnings and errors")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["verbose", "log"]),
+            Arg::new("verbose")
+                .long("verbose")
+                .short('v')
+                .help("Print more; twice: everything")
+                .action(ArgAction::Count)
+                .conflicts_with("log"),
+            root_argument(),
+        ])
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Serve {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags: Flags = Vec::new();
+        for key in KEYS.iter().filter(|key| key.flag.is_some()) {
+            let values = match key.shape {
+                Shape::Truth => matches.get_flag(key.name).then(|| vec!["true".to_owned()]),
+                _ => matches.get_many(key.name).map(|values| values.cloned().collect()),
+            };
+            flags.extend(values.map(|values| (key, values)));
+        }
+        let level = match (matches.get_flag("quiet"), matches.get_count("verbose")) {
+            (true, _) => Some("warn"),
+            (false, 0) => None,
+            (false, 1) => Some("debug"),
+            (false, _) => Some("trace"),
+        };
+        let log = level.zip(Key::find("log"));
+        flags.extend(log.map(|(level, key)| (key, vec![level.to_owned()])));
+        let config = matches.get_many("config").into_iter().flatten().cloned().collect();
+        let root = matches.get_one("root").cloned().unwrap_or_else(|| "/".into());
+        Ok(Self { flags, config, root })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Serve {
+    /// What to read the settings from; an option that cannot be is wrong usage.
+    fn into_request(self) -> Result<Request, String> {
+        for (key, values) in &self.flags {
+            key.set(&mut Config::default(), values).map_err(|error| {
+                let option = key.flag.map_or(key.name, |(option, _)| option);
+                one_line(&format!("--{option}: {error}"))
+            })?;
+        }
+        Ok(Request::new(self.config, self.flags, self.root))
+    }
+}
+
+fn config_argument() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("PATH")
+        .value_parser(value_parser!(PathBuf))
+        .action(ArgAction::Append)
+}
+
+fn root_argument() -> Arg {
+    Arg::new("root")
+        .long("root")
+        .value_name("FOLDER")
+        .help("Read the board's files below this folder instead (for tests)")
+        .value_parser(value_parser!(PathBuf))
+        .hide(true)
 }
 
 /// The command line as data, for what is made from it: the manual page and the
@@ -169,13 +225,12 @@ pub fn command() -> clap::Command {
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Asked {
-    /// Serve, with these settings.
-    Serve {
-        /// The settings.
-        config: Box<Config>,
-        /// How much to log.
-        level: LevelFilter,
-    },
+    /// Serve, with the settings that are found so.
+    Serve(Box<Request>),
+    /// Say what is wrong with these settings.
+    Check(Box<Request>),
+    /// Print these settings and where each came from.
+    Config(Box<Request>),
     /// Show what a board says, until a signal.
     Watch(Box<Watch>),
     /// Show the newest readings of a board, once.
@@ -202,6 +257,13 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
     };
     let serve = match cli.command {
         Some(Command::Serve(serve)) => *serve,
+        Some(Command::Check { files, mut serve }) => {
+            serve.config.extend(files);
+            return serve.into_request().map(|request| Asked::Check(Box::new(request)));
+        }
+        Some(Command::Config(serve)) => {
+            return serve.into_request().map(|request| Asked::Config(Box::new(request)));
+        }
         Some(Command::Watch { what, max_hz }) => return what.into_watch(max_hz).map(Asked::Watch),
         Some(Command::Once(what)) => return what.into_watch(None).map(Asked::Once),
         Some(Command::Put { readings, stdin: _, socket, url }) => {
@@ -211,13 +273,7 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
         }
         None => cli.serve,
     };
-    let level = match (serve.quiet, serve.verbose) {
-        (true, _) => LevelFilter::Warn,
-        (false, 0) => LevelFilter::Info,
-        (false, 1) => LevelFilter::Debug,
-        (false, _) => LevelFilter::Trace,
-    };
-    Ok(Asked::Serve { config: Box::new(serve.into_config()), level })
+    serve.into_request().map(|request| Asked::Serve(Box::new(request)))
 }
 
 /// clap explains in several lines; the first paragraph is what is wrong.
@@ -227,47 +283,25 @@ fn one_line(text: &str) -> String {
     format!("{}; see boardcast --help", words.join(" "))
 }
 
-impl Serve {
-    fn into_config(self) -> Config {
-        let mut limits = Limits::default();
-        if let Some(connections) = self.max_connections {
-            limits.connections = connections;
-            limits.reserved_for_http = connections / 8;
-        }
-        limits.per_address = self.max_per_address.unwrap_or(limits.per_address);
-        limits.unfinished_heads = self.max_heads.unwrap_or(limits.unfinished_heads);
-        limits.workers = self.workers.unwrap_or(limits.workers);
-        Config {
-            listen: self.listen,
-            interval: self.interval,
-            name: self.name,
-            allow: self.allow,
-            allow_origin: self.allow_origin,
-            demo: self.demo,
-            history_file: self.history_file,
-            history_every: self.history_every,
-            stdin: self.stdin,
-            socket: self.socket.unwrap_or_default(),
-            udp: self.udp,
-            limits,
-            root: self.root,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{net::SocketAddr, time::Duration};
+
     use super::*;
+    use crate::config::SocketPlace;
 
     fn asked(line: &str) -> Result<Asked, String> {
         parse(line.split_whitespace().map(Into::into))
     }
 
+    /// The settings of the command line alone.
     fn config(line: &str) -> Config {
-        match asked(line) {
-            Ok(Asked::Serve { config, .. }) => *config,
-            other => panic!("{line}: {other:?}"),
+        let Ok(Asked::Serve(request)) = asked(line) else { panic!("{line}") };
+        let mut config = Config::default();
+        for (key, values) in &request.flags {
+            key.set(&mut config, values).expect(line);
         }
+        config
     }
 
     #[test]
@@ -281,6 +315,8 @@ mod tests {
             assert_eq!((config.limits.connections, config.limits.streams()), (64, 56));
         }
         assert!(config("boardcast").listen.is_empty());
+        assert_eq!(config("boardcast -vv").level, log::LevelFilter::Trace);
+        assert_eq!(config("boardcast --quiet").level, log::LevelFilter::Warn);
     }
 
     #[test]
@@ -329,6 +365,10 @@ mod tests {
             "boardcast put --stdin a=1",
             "boardcast put --url wss://pi a=1",
             "boardcast --udp nowhere",
+            "boardcast --log loud",
+            "boardcast -v --log info",
+            "boardcast check --interval 1",
+            "boardcast config x.toml",
         ] {
             let error = asked(line).expect_err(line);
             assert!(!error.contains('\n') && error.ends_with("see boardcast --help"), "{error}");

@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode};
 
 use boardcast::{
     cli::{self, Asked},
-    config::Config,
+    config::{self, Request},
     daemon,
     net::Ended,
     watch,
@@ -12,13 +12,14 @@ use boardcast::{
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
-        Ok(Asked::Serve { config, level }) => serve(*config, level),
+        Ok(Asked::Serve(request)) => serve(*request),
+        Ok(Asked::Check(request)) => check(&request),
+        Ok(Asked::Config(request)) => show(&request),
         Ok(Asked::Watch(asked)) => client(watch::watch(&asked)),
         Ok(Asked::Once(asked)) => client(watch::once(&asked)),
         Ok(Asked::Put(put)) => client(put.run(std::io::stdin())),
         Ok(Asked::Print(text)) => {
-            // A closed pipe (`boardcast --help | head`) is no fault.
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            print(&text);
             ExitCode::SUCCESS
         }
         Err(usage) => {
@@ -40,10 +41,26 @@ fn client(ended: boardcast::Result<()>) -> ExitCode {
     }
 }
 
-fn serve(config: Config, level: log::LevelFilter) -> ExitCode {
-    init_logging(level);
+fn serve(request: Request) -> ExitCode {
+    let loaded = match config::load(&request) {
+        Ok(loaded) => loaded,
+        Err(complaints) => {
+            let more = match complaints.len() {
+                0 | 1 => String::new(),
+                number => format!(" (and {} more; boardcast check tells all)", number - 1),
+            };
+            let first = complaints.first().map(ToString::to_string).unwrap_or_default();
+            eprintln!("boardcast: {first}{more}");
+            // Wrong usage, and starting it again does not mend it.
+            return ExitCode::from(2);
+        }
+    };
+    init_logging(loaded.config.level);
     log_panics();
-    match daemon::serve(config) {
+    for warning in &loaded.warnings {
+        log::warn!("{warning}");
+    }
+    match daemon::serve(loaded.config, request) {
         Ok(Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted) => {
             log::warn!("stopped at once; some connections were cut");
@@ -54,6 +71,36 @@ fn serve(config: Config, level: log::LevelFilter) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Each complaint is a line that editors understand.
+fn check(request: &Request) -> ExitCode {
+    let (warnings, outcome) = match config::load(request) {
+        Ok(loaded) => {
+            print(&(config::summary(&loaded) + "\n"));
+            (loaded.warnings, ExitCode::SUCCESS)
+        }
+        Err(complaints) => (complaints, ExitCode::FAILURE),
+    };
+    for warning in warnings {
+        eprintln!("{warning}");
+    }
+    outcome
+}
+
+fn show(request: &Request) -> ExitCode {
+    match config::load(request) {
+        Ok(loaded) => {
+            print(&config::text(&loaded));
+            ExitCode::SUCCESS
+        }
+        Err(_) => check(request),
+    }
+}
+
+/// A closed pipe (`boardcast --help | head`) is no fault.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// `RUST_LOG` goes before the flags.

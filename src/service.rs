@@ -26,6 +26,13 @@ pub(crate) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// The settings are read anew; [`ready`] says when that is done.
+pub(crate) fn reloading() {
+    let mut state = vec![NotifyState::Reloading];
+    state.extend(NotifyState::monotonic_usec_now().ok());
+    tell(&state);
+}
+
 /// The program has been told to end.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("closing connections")]);

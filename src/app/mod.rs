@@ -58,6 +58,8 @@ pub struct App {
     engine: OnceLock<EngineView>,
     /// Called, one after the other, when the server stops.
     at_stop: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    /// Called on SIGHUP.
+    at_hang_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 struct EngineView {
@@ -77,8 +79,8 @@ impl App {
         let telemetry = Telemetry::new(hub.clone());
         let histories = Histories::default();
         let publishing = Publishing::new(&hub);
-        let (engine, at_stop) = (OnceLock::new(), Mutex::default());
-        Arc::new(Self { hub, telemetry, histories, publishing, engine, at_stop })
+        let (engine, at_stop, at_hang_up) = (OnceLock::new(), Mutex::default(), OnceLock::new());
+        Arc::new(Self { hub, telemetry, histories, publishing, engine, at_stop, at_hang_up })
     }
 
     /// Shows the engine's counters in `/metrics`.
@@ -94,6 +96,11 @@ impl App {
         self.publishing.count(intake);
     }
 
+    /// Shows no more what the input of this name counts.
+    pub fn forget(&self, name: &str) {
+        self.publishing.forget(name);
+    }
+
     /// Stops this source when the server stops.
     pub fn keep(&self, source: Running) {
         self.at_stop(move || drop(source));
@@ -102,6 +109,12 @@ impl App {
     /// Calls this when the server stops, behind what was asked for earlier.
     pub fn at_stop(&self, call: impl FnOnce() + Send + 'static) {
         self.at_stop.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(call));
+    }
+
+    /// Calls this on SIGHUP, on the accept loop's thread; the first call counts.
+    pub fn at_hang_up(&self, call: impl Fn() + Send + Sync + 'static) {
+        // There is one thing to do then, and one who knows it.
+        let _ = self.at_hang_up.set(Box::new(call));
     }
 
     fn stream(&self, request: &Request) -> Answer {
@@ -264,6 +277,12 @@ impl Application for App {
         let calls =
             std::mem::take(&mut *self.at_stop.lock().unwrap_or_else(PoisonError::into_inner));
         calls.into_iter().for_each(|call| call());
+    }
+
+    fn hung_up(&self) {
+        if let Some(call) = self.at_hang_up.get() {
+            call();
+        }
     }
 }
 

@@ -51,6 +51,12 @@ impl Publishing {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }
 
+    /// Shows no more what the intake of this name counts.
+    pub(super) fn forget(&self, name: &str) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.retain(|(known, _)| known != name);
+    }
+
     /// Where WebSocket clients publish.
     pub(super) fn websocket(&self) -> Intake {
         self.websocket.clone()

@@ -144,13 +144,19 @@ impl Acceptor {
         fatal.map(Call::Fatal).or(stop)
     }
 
-    /// Whether a signal came.
+    /// Takes all signals that came; whether one of them says stop.
     fn signal(&mut self) -> bool {
-        let signal = self.signals.as_ref().and_then(|signals| signals.read_signal().ok().flatten());
-        if let Some(signal) = &signal {
-            log::info!("signal {}: stopping", signal.ssi_signo);
+        let Some(signals) = &self.signals else { return false };
+        let mut stop = false;
+        while let Ok(Some(signal)) = signals.read_signal() {
+            if signal.ssi_signo == libc::SIGHUP as u32 {
+                self.engine.application.hung_up();
+            } else {
+                log::info!("signal {}: stopping", signal.ssi_signo);
+                stop = true;
+            }
         }
-        signal.is_some()
+        stop
     }
 
     /// Accepts until there is no one left, or no room.
@@ -176,7 +182,8 @@ impl Acceptor {
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         let now = Instant::now();
         let stats = &self.engine.stats;
-        if let Some(sentence) = self.engine.gate.refuse_peer(peer.ip(), now) {
+        let refused = self.engine.gate().refuse_peer(peer.ip(), now);
+        if let Some(sentence) = refused {
             stats.refused_forbidden.increment();
             log::debug!("{peer}: refused, {sentence}");
             return self.refuse(stream, &Response::text(403, sentence), now);

@@ -9,7 +9,7 @@ use std::{
     io,
     net::{Shutdown, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering::Release},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, atomic::Ordering::Release},
     time::Instant,
 };
 
@@ -45,6 +45,10 @@ pub trait Application: Send + Sync + 'static {
     /// No new connection comes any more: stop what feeds the cursors. What it
     /// published until this returns is still sent.
     fn stopping(&self) {}
+
+    /// SIGHUP came, where it is among the signals of [`start`](super::start).
+    /// The accept loop waits meanwhile.
+    fn hung_up(&self) {}
 }
 
 /// What becomes of a request.
@@ -138,10 +142,17 @@ impl Upgrade {
 /// What all connections share.
 pub(super) struct Engine {
     pub(super) application: Arc<dyn Application>,
-    pub(super) gate: Gate,
+    pub(super) gate: Arc<RwLock<Gate>>,
     pub(super) limits: Limits,
     pub(super) stats: Arc<Stats>,
     pub(super) pool: Pool,
+}
+
+impl Engine {
+    /// Who may come in, for as long as it takes to ask.
+    pub(super) fn gate(&self) -> RwLockReadGuard<'_, Gate> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The whole life of a connection. A panic ends this connection only.
@@ -322,7 +333,8 @@ impl Conversation<'_> {
     }
 
     fn answer(&self, request: &Request) -> Answer {
-        if let Some(refusal) = self.engine.gate.refuse_request(request) {
+        let refusal = self.engine.gate().refuse_request(request);
+        if let Some(refusal) = refusal {
             self.engine.stats.refused_forbidden.increment();
             return Answer::Response(refusal);
         }
@@ -331,7 +343,8 @@ impl Conversation<'_> {
 
     fn with_cross_origin(&self, request: &Request, response: Response) -> Response {
         let response = response.header("Vary", "Origin");
-        match self.engine.gate.cross_origin(request) {
+        let origin = self.engine.gate().cross_origin(request);
+        match origin {
             Some(origin) => response.header("Access-Control-Allow-Origin", origin),
             None => response,
         }

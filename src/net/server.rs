@@ -9,7 +9,7 @@ use std::{
     net::{Ipv6Addr, SocketAddr, TcpListener},
     os::fd::{AsRawFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
 };
 
@@ -149,6 +149,7 @@ struct Remote {
     waker: Arc<Waker>,
     slots: Slots,
     stats: Arc<Stats>,
+    gate: Arc<RwLock<Gate>>,
     workers: Vec<Pulse>,
 }
 
@@ -189,6 +190,12 @@ impl Handle {
         }
     }
 
+    /// A function that changes who may come in. Who is in stays.
+    pub fn gatekeeper(&self) -> impl Fn(Gate) + Send + Sync + use<> {
+        let gate = self.remote.gate.clone();
+        move |new| *gate.write().unwrap_or_else(PoisonError::into_inner) = new
+    }
+
     /// Tells it to stop gently, and does not wait: every client gets a Close
     /// with 1001.
     pub fn stop(&self) {
@@ -214,8 +221,8 @@ impl Handle {
 }
 
 /// Starts a server on threads of its own. When `signals` is given, the first
-/// signal stops it gently and the second one at once; the signals must be
-/// blocked in the whole process before.
+/// signal stops it gently and the second one at once; SIGHUP is handed to the
+/// application. The signals must be blocked in the whole process before.
 ///
 /// # Errors
 /// [`Error::Setting`] when the bounds cannot work together, [`Error::Io`] when
@@ -248,7 +255,9 @@ pub fn start(
     let pool = Pool::start(&limits, &stats, &fatal)?;
     application.started(pool.bell());
     let workers = pool.pulses();
-    let engine = Arc::new(Engine { application, gate, limits, stats: stats.clone(), pool });
+    let gate = Arc::new(RwLock::new(gate));
+    let engine = Engine { application, gate: gate.clone(), limits, stats: stats.clone(), pool };
+    let engine = Arc::new(engine);
     let mut acceptor = Acceptor {
         poll,
         listeners: listeners.0.into_iter().map(mio::net::TcpListener::from_std).collect(),
@@ -268,6 +277,6 @@ pub fn start(
     };
     let builder = thread::Builder::new().name("bc-accept".into()).stack_size(256 * 1024);
     let thread = builder.spawn(run).map_err(failed)?;
-    let remote = Remote { requests, waker, slots, stats, workers };
+    let remote = Remote { requests, waker, slots, stats, gate, workers };
     Ok(Handle { addresses, remote, thread })
 }

@@ -135,3 +135,21 @@ pub enum Format {
     /// Columns, line by line, with a separator between.
     Columns(Columns),
 }
+
+/// STUB.
+#[derive(Debug)]
+pub struct Running;
+impl Running {
+    /// STUB.
+    pub fn stop(&self) {}
+    /// STUB.
+    pub fn intakes(&self, _: impl Fn(&super::Intake)) {}
+}
+/// STUB.
+pub fn start(
+    _: &crate::telemetry::Hub,
+    _: &SourceSettings,
+    _: &std::path::Path,
+) -> crate::Result<Running> {
+    Ok(Running)
+}

@@ -1,62 +1,16 @@
-//! The settings of the program, checked; where they come from is `cli`'s.
+//! Single values of settings: text → value, and back for people.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use crate::{
-    error::{Error, Result},
-    net::{Limits, Network},
-};
+use super::{PORT, SocketPlace};
+use crate::error::{Error, Result};
 
-/// The port when none is named.
-pub const PORT: u16 = 8642;
 /// The shortest and the longest interval of the polled sources.
-const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
+pub(super) const INTERVALS: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_secs(3600));
 /// The shortest and the longest time between two writes of a file: a short one
 /// wears out an SD card.
-const EVERY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(86_400));
-
-/// Everything that can be set.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where to listen; empty: the port [`PORT`] on all addresses.
-    pub listen: Vec<SocketAddr>,
-    /// How often the polled sources are read.
-    pub interval: Duration,
-    /// The device's name; the host's when none is given.
-    pub name: Option<String>,
-    /// Networks that are served beside the close ones.
-    pub allow: Vec<Network>,
-    /// Origins whose pages may read the board, beside its own.
-    pub allow_origin: Vec<String>,
-    /// Whether there are simulated sensors, too.
-    pub demo: bool,
-    /// The file that keeps history over a restart; `None`: none does.
-    pub history_file: Option<PathBuf>,
-    /// How often that file is written; once more at the end.
-    pub history_every: Duration,
-    /// Whether readings come on standard input.
-    pub stdin: bool,
-    /// Where readings come in over a Unix socket.
-    pub socket: SocketPlace,
-    /// Where readings come in over UDP; `None`: nowhere.
-    pub udp: Option<SocketAddr>,
-    /// The engine's bounds.
-    pub limits: Limits,
-    /// Where `proc` and `sys` are; `/` on a board.
-    pub root: PathBuf,
-}
-
-/// Where the Unix socket for pushed readings is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SocketPlace {
-    /// At the first of the usual places that can be had.
-    #[default]
-    Usual,
-    /// Nowhere.
-    None,
-    /// There and nowhere else.
-    At(PathBuf),
-}
+const WRITES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(86_400));
 
 /// Parses a place of the socket: a path, or `none`.
 ///
@@ -84,27 +38,7 @@ pub fn parse_udp(text: &str) -> Result<SocketAddr> {
     })
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            listen: Vec::new(),
-            interval: Duration::from_secs(1),
-            name: None,
-            allow: Vec::new(),
-            allow_origin: Vec::new(),
-            demo: false,
-            history_file: None,
-            history_every: Duration::from_secs(600),
-            stdin: false,
-            socket: SocketPlace::Usual,
-            udp: None,
-            limits: Limits::default(),
-            root: "/".into(),
-        }
-    }
-}
-
-/// Parses a time: `1s`, `100ms`, `2m`, `0.5s`.
+/// Parses how often the board is read: `1s`, `100ms`, `2m`, `0.5s`.
 ///
 /// # Errors
 /// [`Error::Setting`] with examples, when it is none or out of range.
@@ -122,9 +56,21 @@ pub fn parse_interval(text: &str) -> Result<Duration> {
 /// # Errors
 /// [`Error::Setting`] with examples, when it is no time or out of range.
 pub fn parse_every(text: &str) -> Result<Duration> {
-    let time = parse_time(text).filter(|time| (EVERY.0..=EVERY.1).contains(time));
+    let time = parse_time(text).filter(|time| (WRITES.0..=WRITES.1).contains(time));
     time.ok_or_else(|| {
         Error::Setting(format!("{text:?} is no such time: write it as in 10m or 1h (1m to 24h)"))
+    })
+}
+
+/// Parses a time within these limits, both included.
+pub(super) fn parse_time_in(text: &str, least: Duration, most: Duration) -> Result<Duration> {
+    let time = parse_time(text).filter(|time| (least..=most).contains(time));
+    time.ok_or_else(|| {
+        Error::Setting(format!(
+            "{text:?} is no such time: write it as in 5s, 500ms or 2m ({} to {})",
+            show_time(least),
+            show_time(most)
+        ))
     })
 }
 
@@ -137,9 +83,60 @@ fn parse_time(text: &str) -> Option<Duration> {
         "s" => number,
         "m" | "min" => number * 60.0,
         "h" => number * 3600.0,
+        "d" => number * 86_400.0,
         _ => return None,
     };
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// A time as the settings have it: `500ms`, `90s`, `10m`.
+pub(super) fn show_time(time: Duration) -> String {
+    let (millis, seconds) = (time.as_millis(), time.as_secs());
+    match () {
+        () if millis % 1000 != 0 => format!("{millis}ms"),
+        () if seconds > 0 && seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        () if seconds >= 120 && seconds % 60 == 0 => format!("{}m", seconds / 60),
+        () => format!("{seconds}s"),
+    }
+}
+
+/// Parses a number of bytes, `65536`, `64KiB` or `1MiB`, within these limits.
+pub(super) fn parse_size_in(text: &str, least: usize, most: usize) -> Result<usize> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let shift = match unit.trim() {
+        "" | "B" => Some(0),
+        "KiB" => Some(10),
+        "MiB" => Some(20),
+        _ => None,
+    };
+    let number = number.parse::<usize>().ok();
+    let size = shift.zip(number).and_then(|(shift, number)| number.checked_mul(1 << shift));
+    size.filter(|size| (least..=most).contains(size)).ok_or_else(|| {
+        Error::Setting(format!(
+            "{text:?} is no such size: write it as in 65536, 64KiB or 1MiB ({} to {})",
+            show_size(least),
+            show_size(most)
+        ))
+    })
+}
+
+/// A number of bytes as the settings have it: `64KiB`.
+pub(super) fn show_size(bytes: usize) -> String {
+    match bytes {
+        0 => "0".into(),
+        _ if bytes % (1 << 20) == 0 => format!("{}MiB", bytes >> 20),
+        _ if bytes % (1 << 10) == 0 => format!("{}KiB", bytes >> 10),
+        _ => bytes.to_string(),
+    }
+}
+
+/// Parses a whole number within these limits, both included.
+pub(super) fn parse_count_in(text: &str, least: u64, most: u64) -> Result<u64> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| {
+        Error::Setting(format!("{text:?} is no such number: write one from {least} to {most}"))
+    })
 }
 
 /// Parses an origin as a browser sends it (RFC 6454 section 6.1).
@@ -184,6 +181,23 @@ mod tests {
         for bad in ["", "1", "s", "2h", "-1s", "1ms", "61m", "NaNs", "infs", "1e99s", "1 s s"] {
             assert!(parse_interval(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn times_sizes_and_numbers_read_as_they_are_shown() {
+        for text in ["500ms", "90s", "10m", "2h", "0s", "60s"] {
+            let time = parse_time_in(text, Duration::ZERO, Duration::MAX).expect(text);
+            assert_eq!(show_time(time), text);
+        }
+        for text in ["0", "512", "64KiB", "3MiB", "1000"] {
+            assert_eq!(show_size(parse_size_in(text, 0, usize::MAX).expect(text)), text);
+        }
+        for bad in ["", "64 KB", "-1", "1.5MiB", "99999999999999999999", "4GiB", "5", "2KiB"] {
+            let error = parse_size_in(bad, 6, 1024).expect_err(bad).to_string();
+            assert!(error.contains("6 to 1KiB"), "{error}");
+        }
+        assert_eq!(parse_count_in("7", 1, 7).expect("fine"), 7);
+        assert!(parse_count_in("8", 1, 7).expect_err("more").to_string().contains("1 to 7"));
     }
 
     #[test]

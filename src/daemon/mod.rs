@@ -1,11 +1,15 @@
 //! The program as a service: binds, blocks signals, starts everything in
 //! order, says where to look, and waits.
 
+mod greeting;
+mod hangup;
+mod settings;
+
 use std::{
-    io::{self, Write},
-    net::{IpAddr, SocketAddr},
+    io,
+    net::SocketAddr,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -15,12 +19,16 @@ use nix::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
-    unistd::gethostname,
 };
 
+use self::{
+    greeting::{device_host, greet, host_name, pages, places},
+    hangup::Terminal,
+    settings::{InForce, Settings},
+};
 use crate::{
     app::App,
-    config::{Config, PORT, SocketPlace},
+    config::{Config, PORT, Request, SocketPlace},
     error::{Error, Result},
     net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
     service,
@@ -41,24 +49,29 @@ const SECOND_LOOK: Duration = Duration::from_millis(200);
 /// connections are closed (2.5 s at most): in all less than 5 s.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
-/// Serves until a signal stops it.
+/// Serves with these settings until a signal stops it. SIGHUP reads anew what
+/// was `asked` for.
 ///
 /// # Errors
 /// What could not be set up, or which thread has died.
-pub fn serve(mut config: Config) -> Result<Ended> {
+pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     config.limits.validate()?;
+    let terminal = Terminal::now();
     let listeners = listen(&config.listen)?;
     // Before any thread starts: threads inherit the mask.
     let signals = block_signals()?;
 
     let device = config.name.clone().unwrap_or_else(host_name);
-    let hub = Hub::new(HubSettings { device: device.clone(), ..HubSettings::default() });
+    let hub = Hub::new(HubSettings {
+        device: device.clone(),
+        max_channels: config.max_channels,
+        ring_bytes: config.ring_bytes,
+        history_bytes: config.history_bytes,
+    });
+    hub.set_rules(config.rules.clone());
     let app = App::new(hub.clone());
     app.at_stop(service::stopping);
-    let gate = Gate {
-        networks: Networks::local(config.allow.clone()),
-        origins: Origins::Own(config.allow_origin.clone()),
-    };
+    let gate = gate(&config);
     let (inputs, ways_in) = take_readings(&config, &hub, &app)?;
     let taken = inputs.iter().map(Input::descriptors).sum();
     fit_to_process(&mut config.limits, taken);
@@ -91,24 +104,66 @@ pub fn serve(mut config: Config) -> Result<Ended> {
         let demo = demo.map_err(|error| Error::io("start the simulated sensors", error))?;
         app.at_stop(move || drop(demo));
     }
+    let hosts = places(device_host(), engine.addresses(), &net::own_addresses());
+    let status = format!("the page is at {}", pages(&hosts).join(" "));
+    let settings = Settings::start(InForce {
+        config: config.clone(),
+        asked,
+        hub: hub.clone(),
+        app: app.clone(),
+        gatekeeper: Box::new(engine.gatekeeper()),
+        status: status.clone(),
+    });
+    let settings =
+        settings.map_err(|error| Error::io("start the thread of the settings", error))?;
+    app.at_stop(settings.stopper());
+    app.at_hang_up(on_hang_up(terminal, settings.reloader(), engine.stopper()));
     if let Some(keeper) = &keeper {
         // Behind the last reading, and while the connections close.
         app.at_stop(keeper.stopper());
     }
 
-    let hosts = places(device_host(), engine.addresses(), &net::own_addresses());
     if log::log_enabled!(log::Level::Info) {
         greet(&device, &hosts, &ways_in, &hub);
     }
-    service::ready(&format!("the page is at {}", pages(&hosts).join(" ")));
+    service::ready(&status);
     let ended = engine.join();
     let patience = if let Ok(Ended::Interrupted) = ended { Duration::ZERO } else { LAST_WRITE };
+    let joined = Instant::now();
+    if !settings.wait(patience) {
+        log::warn!("a source does not stop; it is left behind");
+    }
+    let patience = patience.saturating_sub(joined.elapsed());
     if keeper.is_some_and(|keeper| !keeper.wait(patience)) {
         log::warn!(
             "the last minutes of history are not kept: the disk takes too long, or a fault came first"
         );
     }
     ended
+}
+
+/// Reads the settings anew; or stops, when the program's terminal has gone.
+fn on_hang_up(
+    terminal: Terminal,
+    reload: impl Fn() + Send + Sync,
+    stop: impl Fn() + Send + Sync,
+) -> impl Fn() + Send + Sync {
+    move || {
+        if terminal.has_gone() {
+            log::info!("the terminal has gone: stopping");
+            stop();
+        } else {
+            reload();
+        }
+    }
+}
+
+/// Who may come in.
+fn gate(config: &Config) -> Gate {
+    Gate {
+        networks: Networks::local(config.allow.clone()),
+        origins: Origins::Own(config.allow_origin.clone()),
+    }
 }
 
 /// Opens what readings are pushed in by; and says, for people, where that is.
@@ -196,21 +251,17 @@ fn bind(listen: &[SocketAddr]) -> Result<Listeners> {
     })
 }
 
-/// SIGTERM and SIGINT arrive through the descriptor alone.
+/// SIGTERM, SIGINT and SIGHUP arrive through the descriptor alone.
 fn block_signals() -> Result<SignalFd> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGTERM);
     mask.add(Signal::SIGINT);
+    mask.add(Signal::SIGHUP);
     let descriptor = || {
         mask.thread_block()?;
         SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
     };
     descriptor().map_err(|errno: nix::Error| Error::io("wait for signals", errno.into()))
-}
-
-fn host_name() -> String {
-    let name = gethostname().ok().and_then(|name| name.into_string().ok());
-    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "boardcast".into())
 }
 
 /// Raises the soft limit on descriptors, and serves no more connections than
@@ -267,89 +318,9 @@ fn affordable_connections(bytes: libc::rlim_t, limits: &Limits) -> usize {
     bytes.saturating_sub(OWN) / each
 }
 
-/// Where to point the browser. A reader that has gone is no fault of ours.
-fn greet(device: &str, hosts: &[String], ways_in: &[String], hub: &Hub) {
-    let view = hub.view();
-    let mut sources: Vec<(&str, usize)> = Vec::new();
-    for state in view.channels() {
-        match sources.iter_mut().find(|(name, _)| *name == &*state.source) {
-            Some((_, count)) => *count += 1,
-            None => sources.push((&state.source, 1)),
-        }
-    }
-    let sources: Vec<String> = sources.iter().map(|(name, n)| format!("{name} ({n})")).collect();
-    let mut text = format!("boardcast {} on {device}\n", env!("CARGO_PKG_VERSION"));
-    let mut line = |label: &str, value: &str| text += &format!("  {label:<9} {value}\n");
-    for (number, page) in pages(hosts).iter().enumerate() {
-        line(if number == 0 { "page" } else { "" }, page);
-    }
-    if let Some(host) = hosts.first() {
-        line("stream", &format!("ws://{host}/ws"));
-    }
-    for (number, way) in ways_in.iter().enumerate() {
-        line(if number == 0 { "readings" } else { "" }, way);
-    }
-    line("channels", &format!("{} from {}", view.channels().len(), sources.join(", ")));
-    drop(view);
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-fn pages(hosts: &[String]) -> Vec<String> {
-    hosts.iter().map(|host| format!("http://{host}/")).collect()
-}
-
-/// The host's own name, when it has one that others may know it by.
-fn device_host() -> Option<String> {
-    let name = host_name();
-    (name != "localhost" && name != "boardcast").then_some(name)
-}
-
-/// `host:port` of every place where the page is, the best first.
-fn places(name: Option<String>, listening: &[SocketAddr], own: &[IpAddr]) -> Vec<String> {
-    /// More than that is noise (containers have dozens).
-    const MOST: usize = 5;
-    let mut places = Vec::new();
-    let mut add = |place: String| {
-        if !places.contains(&place) && places.len() < MOST {
-            places.push(place);
-        }
-    };
-    for address in listening.iter().filter(|address| !address.ip().is_unspecified()) {
-        add(address.to_string());
-    }
-    let open: Vec<_> = listening.iter().filter(|address| address.ip().is_unspecified()).collect();
-    if let (Some(name), Some(address)) = (name, open.first()) {
-        add(format!("{name}:{}", address.port()));
-    }
-    for address in &open {
-        for ip in own.iter().filter(|ip| ip.is_ipv4() == address.is_ipv4()) {
-            add(SocketAddr::new(*ip, address.port()).to_string());
-        }
-    }
-    if let Some(address) = open.first() {
-        add(format!("127.0.0.1:{}", address.port()));
-    }
-    places
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
-        list.iter().map(|text| text.parse().expect("an address")).collect()
-    }
-
-    #[test]
-    fn the_greeting_names_places_that_a_browser_can_open() {
-        let own = ["192.168.1.20", "fd00::20"].map(|text| text.parse().expect("an address"));
-        assert_eq!(
-            places(Some("pi".into()), &addresses(&["0.0.0.0:8642", "[::]:8642"]), &own),
-            ["pi:8642", "192.168.1.20:8642", "[fd00::20]:8642", "127.0.0.1:8642"]
-        );
-        assert_eq!(places(Some("pi".into()), &addresses(&["127.0.0.1:9"]), &own), ["127.0.0.1:9"]);
-    }
 
     #[test]
     fn connections_are_as_many_as_memory_allows() {

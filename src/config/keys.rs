@@ -1,0 +1,556 @@
+//! The table of all settings that have one value each, or a list of them.
+//!
+//! A setting has one name everywhere: `history_file` in a file,
+//! `BOARDCAST_HISTORY_FILE` in the environment, `--history-file` on the command
+//! line, where it is an option at all. The command line's help, the manual
+//! page, `boardcast config` and the reader of files are made from this table.
+
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use super::{
+    Config, SocketPlace,
+    file::quote,
+    values::{
+        parse_count_in, parse_every, parse_interval, parse_listen, parse_origin, parse_size_in,
+        parse_socket, parse_time_in, parse_udp, show_size, show_time,
+    },
+};
+use crate::{
+    error::{Error, Result},
+    net::Limits,
+};
+
+/// How a setting is written in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `name = "pi-kitchen"`.
+    Text,
+    /// `listen = ["0.0.0.0:80", "[::]:80"]`; one text alone is a list of one.
+    Texts,
+    /// `demo = true`.
+    Truth,
+    /// `workers = 2`.
+    Count,
+    /// `ring_size = "1MiB"`, or a number of bytes.
+    Size,
+}
+
+/// One setting.
+pub struct Key {
+    /// Its name in a file: `history_file`.
+    pub name: &'static str,
+    /// How it is written.
+    pub shape: Shape,
+    /// What it is for: one sentence, with its default where that is no value.
+    pub help: &'static str,
+    /// Its name on the command line, `history-file`, and what stands for its
+    /// value in the help; `None`: it is no option.
+    pub flag: Option<(&'static str, &'static str)>,
+    /// A change of it counts when the settings are read anew (SIGHUP), without
+    /// a restart.
+    pub live: bool,
+    /// A value, where the default is none.
+    example: Option<&'static str>,
+    set: fn(&mut Config, &[String]) -> Result<()>,
+    show: fn(&Config) -> Vec<String>,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Key {
+    const fn new(
+        name: &'static str,
+        shape: Shape,
+        help: &'static str,
+        set: fn(&mut Config, &[String]) -> Result<()>,
+        show: fn(&Config) -> Vec<String>,
+    ) -> Self {
+        Self { name, shape, help, flag: None, live: false, example: None, set, show }
+    }
+
+    const fn flag(mut self, option: &'static str, value: &'static str) -> Self {
+        self.flag = Some((option, value));
+        self
+    }
+
+    const fn live(mut self) -> Self {
+        self.live = true;
+        self
+    }
+
+    const fn like(mut self, value: &'static str) -> Self {
+        self.example = Some(value);
+        self
+    }
+
+    /// How it may be written in a file: `"1s"`, `["0.0.0.0:8642"]`.
+    pub fn example(&self) -> String {
+        let example: Vec<_> = self.example.map(str::to_owned).into_iter().collect();
+        let default = || self.write(&self.show(&Config::default()));
+        self.write(&example).or_else(default).unwrap_or_default()
+    }
+
+    /// Values as a file has them; `None` when there are none.
+    pub(super) fn write(&self, values: &[String]) -> Option<String> {
+        match self.shape {
+            Shape::Texts if values.is_empty() => None,
+            Shape::Texts => {
+                let quoted: Vec<_> = values.iter().map(|value| quote(value)).collect();
+                Some(format!("[{}]", quoted.join(", ")))
+            }
+            Shape::Truth | Shape::Count => values.first().cloned(),
+            Shape::Text | Shape::Size => values.first().map(|value| quote(value)),
+        }
+    }
+
+    /// The setting of this name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+
+    /// Its name in the environment: `BOARDCAST_HISTORY_FILE`.
+    pub fn variable(&self) -> String {
+        format!("BOARDCAST_{}", self.name.to_ascii_uppercase())
+    }
+
+    /// Sets it.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when it cannot be that; the sentence has an example.
+    pub fn set(&self, config: &mut Config, values: &[String]) -> Result<()> {
+        (self.set)(config, values)
+    }
+
+    /// What it is set to, as the texts that would [set](Self::set) it; empty
+    /// where the default is no value.
+    pub fn show(&self, config: &Config) -> Vec<String> {
+        (self.show)(config)
+    }
+}
+
+/// The last one, of something that is set once.
+fn one(values: &[String]) -> &str {
+    values.last().map_or("", String::as_str)
+}
+
+fn truth(values: &[String]) -> Result<bool> {
+    match one(values) {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(Error::Setting(format!("{other:?} is neither true nor false"))),
+    }
+}
+
+/// A name for people: it goes into messages, labels and the page's title.
+fn parse_name(text: &str) -> Result<String> {
+    let fine = !text.trim().is_empty() && text.len() <= 64 && !text.contains(char::is_control);
+    if fine {
+        return Ok(text.trim().to_owned());
+    }
+    Err(Error::Setting(format!("{text:?} is no name for a board: use 1 to 64 bytes of plain text")))
+}
+
+fn parse_level(text: &str) -> Result<LevelFilter> {
+    text.parse().map_err(|_| {
+        Error::Setting(format!("{text:?} is no level: use off, error, warn, info, debug or trace"))
+    })
+}
+
+/// A path of this machine, not of the folder in which a service happens to start.
+fn parse_path(text: &str) -> Result<std::path::PathBuf> {
+    if text.is_empty() {
+        return Err(Error::Setting(
+            "a path is missing: write it as in /var/lib/boardcast/x".into(),
+        ));
+    }
+    Ok(text.into())
+}
+
+fn list<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
+fn all<T>(values: &[String], parse: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
+    values.iter().map(|value| parse(value)).collect()
+}
+
+/// A bound of the engine that is a time.
+macro_rules! time {
+    ($field:ident, $help:literal, $least:literal) => {
+        Key::new(
+            stringify!($field),
+            Shape::Text,
+            $help,
+            |config, values| {
+                let least = Duration::from_millis($least);
+                config.limits.$field = parse_time_in(one(values), least, Limits::LONGEST)?;
+                Ok(())
+            },
+            |config| vec![show_time(config.limits.$field)],
+        )
+    };
+}
+
+/// A bound of the engine that is a number.
+macro_rules! count {
+    ($name:literal, $field:ident, $help:literal, $least:literal, $most:literal) => {
+        Key::new(
+            $name,
+            Shape::Count,
+            $help,
+            |config, values| {
+                let number = parse_count_in(one(values), $least, $most)?;
+                // The bounds above are well within every type.
+                config.limits.$field = number as _;
+                Ok(())
+            },
+            |config| vec![config.limits.$field.to_string()],
+        )
+    };
+}
+
+/// A size, in bytes, at the place that is named by its path.
+macro_rules! size {
+    ($name:literal, $($field:ident).+, $help:literal, $least:literal, $most:expr) => {
+        Key::new(
+            $name,
+            Shape::Size,
+            $help,
+            |config, values| {
+                config.$($field).+ = parse_size_in(one(values), $least, $most)? as _;
+                Ok(())
+            },
+            |config| vec![show_size(config.$($field).+ as usize)],
+        )
+    };
+}
+
+/// All settings, in the order in which they are shown and set.
+pub static KEYS: &[Key] = &[
+    Key::new(
+        "listen",
+        Shape::Texts,
+        "Where to listen; may be given more than once [default: port 8642 on all addresses]",
+        |config, values| {
+            config.listen = all(values, parse_listen)?;
+            Ok(())
+        },
+        |config| list(&config.listen),
+    )
+    .flag("listen", "ADDR:PORT")
+    .like("0.0.0.0:8642"),
+    Key::new(
+        "interval",
+        Shape::Text,
+        "How often the board is read [default: 1s]",
+        |config, values| {
+            config.interval = parse_interval(one(values))?;
+            Ok(())
+        },
+        |config| vec![show_time(config.interval)],
+    )
+    .flag("interval", "TIME"),
+    Key::new(
+        "name",
+        Shape::Text,
+        "The board's name on the page [default: its host name]",
+        |config, values| {
+            config.name = Some(parse_name(one(values))?);
+            Ok(())
+        },
+        |config| list(config.name.as_slice()),
+    )
+    .flag("name", "NAME")
+    .like("pi-kitchen"),
+    Key::new(
+        "log",
+        Shape::Text,
+        "How much to log: off, error, warn, info, debug or trace [default: info]",
+        |config, values| {
+            config.level = parse_level(one(values))?;
+            Ok(())
+        },
+        |config| vec![config.level.as_str().to_ascii_lowercase()],
+    )
+    .flag("log", "LEVEL"),
+    Key::new(
+        "allow",
+        Shape::Texts,
+        "Serve this network too; may be given more than once",
+        |config, values| {
+            config.allow = all(values, str::parse)?;
+            Ok(())
+        },
+        |config| list(&config.allow),
+    )
+    .flag("allow", "CIDR")
+    .like("203.0.113.0/24")
+    .live(),
+    Key::new(
+        "allow_origin",
+        Shape::Texts,
+        "Let pages of this origin read the board; may be given more than once",
+        |config, values| {
+            config.allow_origin = all(values, parse_origin)?;
+            Ok(())
+        },
+        |config| list(&config.allow_origin),
+    )
+    .flag("allow-origin", "ORIGIN")
+    .like("https://panel.example")
+    .live(),
+    Key::new(
+        "demo",
+        Shape::Truth,
+        "Add simulated sensors, below demo/, to try things out without any",
+        |config, values| {
+            config.demo = truth(values)?;
+            Ok(())
+        },
+        |config| vec![config.demo.to_string()],
+    )
+    .flag("demo", ""),
+    Key::new(
+        "history_file",
+        Shape::Text,
+        "Keep history in this file over a restart [default: none]",
+        |config, values| {
+            config.history_file = Some(parse_path(one(values))?);
+            Ok(())
+        },
+        |config| config.history_file.iter().map(|path| path.display().to_string()).collect(),
+    )
+    .flag("history-file", "PATH")
+    .like("/var/lib/boardcast/history"),
+    Key::new(
+        "history_every",
+        Shape::Text,
+        "How often that file is written (1m to 24h); a short time wears out an SD card [default: 10m]",
+        |config, values| {
+            config.history_every = parse_every(one(values))?;
+            Ok(())
+        },
+        |config| vec![show_time(config.history_every)],
+    )
+    .flag("history-every", "TIME"),
+    size!(
+        "history_size",
+        history_bytes,
+        "Memory for history, all channels together; 0: no history [default: 4MiB]",
+        0,
+        256 << 20
+    ),
+    Key::new(
+        "stdin",
+        Shape::Truth,
+        "Take readings on standard input, one line each: sensor | boardcast serve --stdin",
+        |config, values| {
+            config.stdin = truth(values)?;
+            Ok(())
+        },
+        |config| vec![config.stdin.to_string()],
+    )
+    .flag("stdin", ""),
+    Key::new(
+        "socket",
+        Shape::Text,
+        "Take readings at this Unix socket, or none [default: boardcast.sock in /run/boardcast, if \
+         the service has made it, else in $XDG_RUNTIME_DIR/boardcast]",
+        |config, values| {
+            config.socket = parse_socket(one(values))?;
+            Ok(())
+        },
+        |config| match &config.socket {
+            SocketPlace::Usual => Vec::new(),
+            SocketPlace::None => vec!["none".into()],
+            SocketPlace::At(path) => vec![path.display().to_string()],
+        },
+    )
+    .flag("socket", "PATH")
+    .like("/run/boardcast/boardcast.sock"),
+    Key::new(
+        "udp",
+        Shape::Text,
+        "Take readings over UDP; a port alone is for this machine only [default: nowhere]",
+        |config, values| {
+            config.udp = Some(parse_udp(one(values))?);
+            Ok(())
+        },
+        |config| config.udp.iter().map(ToString::to_string).collect(),
+    )
+    .flag("udp", "ADDR:PORT")
+    .like("127.0.0.1:8125"),
+    Key::new(
+        "max_connections",
+        Shape::Count,
+        "Connections in all, of which an eighth is kept for plain HTTP [default: 128]",
+        |config, values| {
+            // Within `usize` on every board.
+            config.limits.connections = parse_count_in(one(values), 2, 60_000)? as usize;
+            config.limits.reserved_for_http = config.limits.connections / 8;
+            Ok(())
+        },
+        |config| vec![config.limits.connections.to_string()],
+    )
+    .flag("max-connections", "N"),
+    count!(
+        "reserved_for_http",
+        reserved_for_http,
+        "Of these, how many are kept for plain HTTP [default: an eighth]",
+        0,
+        59_999
+    ),
+    count!(
+        "max_per_address",
+        per_address,
+        "Connections from one address; loopback is exempt [default: 32]",
+        1,
+        60_000
+    )
+    .flag("max-per-address", "N"),
+    count!(
+        "max_heads",
+        unfinished_heads,
+        "Connections whose request is not complete; more wait in the kernel [default: 32]",
+        1,
+        60_000
+    )
+    .flag("max-heads", "N"),
+    count!(
+        "workers",
+        workers,
+        "Threads that push readings to the viewers [default: one a core, at most 4]",
+        1,
+        64
+    )
+    .flag("workers", "N"),
+    Key::new(
+        "max_channels",
+        Shape::Count,
+        "Channels that the board may have [default: 1024]",
+        |config, values| {
+            config.max_channels = parse_count_in(one(values), 16, 65_536)? as usize;
+            Ok(())
+        },
+        |config| vec![config.max_channels.to_string()],
+    ),
+    size!(
+        "ring_size",
+        ring_bytes,
+        "Memory for the last readings, which slow and returning clients catch up from [default: 1MiB]",
+        65_536,
+        256 << 20
+    ),
+    size!("head_size", limits.head_bytes, "The longest head of a request [default: 8KiB]", 1024, 65_536),
+    time!(head_time, "How long a request's head may take [default: 5s]", 100),
+    size!("body_size", limits.body_bytes, "The longest body of a request [default: 64KiB]", 1024, 1 << 20),
+    time!(body_time, "How long a request's body may take [default: 10s]", 100),
+    time!(response_time, "How long a response may take to be read [default: 30s]", 100),
+    time!(keep_alive, "How long an idle connection waits for a next request [default: 5s]", 0),
+    size!(
+        "message_size",
+        limits.message_bytes,
+        "The longest message of a viewer [default: 16KiB]",
+        1024,
+        1 << 20
+    ),
+    time!(message_time, "How long one message may take to arrive [default: 10s]", 100),
+    count!("message_rate", message_rate, "Messages a second of a viewer [default: 20]", 1, 100_000),
+    count!(
+        "message_burst",
+        message_burst,
+        "Messages at once of a viewer that was quiet [default: 40]",
+        1,
+        100_000
+    ),
+    count!("control_rate", control_rate, "Control frames a second of a viewer [default: 10]", 1, 100_000),
+    size!(
+        "control_size",
+        limits.control_bytes,
+        "Answers that wait for a slow viewer [default: 16KiB]",
+        1024,
+        1 << 20
+    ),
+    size!(
+        "stack_size",
+        limits.stack_bytes,
+        "Stack of a connection's thread; what is not touched costs nothing [default: 128KiB]",
+        65_536,
+        8 << 20
+    ),
+    size!(
+        "send_buffer",
+        limits.send_buffer,
+        "The kernel's buffer for each viewer [default: 64KiB]",
+        4096,
+        8 << 20
+    ),
+    time!(ping_every, "How often a viewer is pinged [default: 20s]", 1000),
+    time!(silence, "After how long without a sign of life a viewer is ended [default: 45s]", 2000),
+    time!(stuck, "How long a viewer may take nothing before it is ended [default: 10s]", 1000),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_setting_shows_sets_it_to_the_same() {
+        for key in KEYS {
+            let shown = key.show(&Config::default());
+            if shown.is_empty() {
+                continue;
+            }
+            let mut config = Config::default();
+            key.set(&mut config, &shown).expect(key.name);
+            assert_eq!(key.show(&config), shown, "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn each_setting_has_an_example_that_it_takes() {
+        for key in KEYS {
+            let example = key.example();
+            let plain = example.trim_matches(['[', ']', '"']).to_owned();
+            key.set(&mut Config::default(), &[plain]).expect(key.name);
+        }
+    }
+
+    #[test]
+    fn each_setting_has_a_name_of_its_own_and_refuses_nonsense() {
+        let mut names: Vec<_> = KEYS.iter().map(|key| key.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), KEYS.len());
+        for key in KEYS.iter().filter(|key| !matches!(key.name, "name" | "history_file" | "socket"))
+        {
+            let nonsense = ["no such thing".to_owned()];
+            let error = key.set(&mut Config::default(), &nonsense).expect_err(key.name);
+            assert!(error.to_string().contains("no such thing"), "{}: {error}", key.name);
+        }
+    }
+
+    #[test]
+    fn an_eighth_of_the_connections_is_for_http_unless_it_is_said() {
+        let mut config = Config::default();
+        let set = |config: &mut Config, name: &str, value: &str| {
+            Key::find(name).expect(name).set(config, &[value.to_owned()]).expect(name);
+        };
+        set(&mut config, "max_connections", "64");
+        assert_eq!(config.limits.streams(), 56);
+        set(&mut config, "reserved_for_http", "4");
+        assert_eq!(config.limits.streams(), 60);
+    }
+}

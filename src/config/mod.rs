@@ -1,0 +1,124 @@
+//! The settings of the program: what can be set, and where it comes from.
+//!
+//! | file | what |
+//! |---|---|
+//! | `values` | single values: text → value, and back |
+//! | `keys` | the table of all settings that have one value: name, flag, bounds |
+//! | `file` | a TOML file, with the line and column of everything in it |
+//! | `sources`, `channels` | its `[[source]]` and `[[channel]]` tables |
+//! | `load` | files, environment, command line: which of them counts |
+//! | `show` | the settings in force, as text |
+//!
+//! A setting on the command line goes before one in the environment, and that
+//! before one in a file. Everything that is wrong is found at once, each with
+//! its place ([`Complaint`]).
+
+mod channels;
+mod file;
+mod keys;
+mod load;
+mod show;
+mod sources;
+mod values;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use log::LevelFilter;
+
+pub use self::{
+    file::{Complaint, Place},
+    keys::{KEYS, Key, Shape},
+    load::{Flags, Loaded, Origin, Request, load},
+    show::{summary, text},
+    values::{parse_every, parse_interval, parse_listen, parse_origin, parse_socket, parse_udp},
+};
+use crate::{
+    net::{Limits, Network},
+    sources::configured::SourceSettings,
+    telemetry::Rules,
+};
+
+/// The port when none is named.
+pub const PORT: u16 = 8642;
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; empty: the port [`PORT`] on all addresses.
+    pub listen: Vec<SocketAddr>,
+    /// How often the polled sources are read.
+    pub interval: Duration,
+    /// The device's name; the host's when none is given.
+    pub name: Option<String>,
+    /// How much to log.
+    pub level: LevelFilter,
+    /// Networks that are served beside the close ones.
+    pub allow: Vec<Network>,
+    /// Origins whose pages may read the board, beside its own.
+    pub allow_origin: Vec<String>,
+    /// Whether there are simulated sensors, too.
+    pub demo: bool,
+    /// The file that keeps history over a restart; `None`: none does.
+    pub history_file: Option<PathBuf>,
+    /// How often that file is written; once more at the end.
+    pub history_every: Duration,
+    /// The budget of history in memory, in bytes.
+    pub history_bytes: usize,
+    /// The budget of the ring of last batches, in bytes.
+    pub ring_bytes: usize,
+    /// The most channels.
+    pub max_channels: usize,
+    /// Whether readings come on standard input.
+    pub stdin: bool,
+    /// Where readings come in over a Unix socket.
+    pub socket: SocketPlace,
+    /// Where readings come in over UDP; `None`: nowhere.
+    pub udp: Option<SocketAddr>,
+    /// The engine's bounds.
+    pub limits: Limits,
+    /// The sources that the settings name.
+    pub sources: Vec<SourceSettings>,
+    /// What they say of channels.
+    pub rules: Rules,
+    /// Where `proc` and `sys` are; `/` on a board.
+    pub root: PathBuf,
+}
+
+/// Where the Unix socket for pushed readings is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SocketPlace {
+    /// At the first of the usual places that can be had.
+    #[default]
+    Usual,
+    /// Nowhere.
+    None,
+    /// There and nowhere else.
+    At(PathBuf),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let hub = crate::telemetry::HubSettings::default();
+        Self {
+            listen: Vec::new(),
+            interval: Duration::from_secs(1),
+            name: None,
+            level: LevelFilter::Info,
+            allow: Vec::new(),
+            allow_origin: Vec::new(),
+            demo: false,
+            history_file: None,
+            history_every: Duration::from_secs(600),
+            history_bytes: hub.history_bytes,
+            ring_bytes: hub.ring_bytes,
+            max_channels: hub.max_channels,
+            stdin: false,
+            socket: SocketPlace::Usual,
+            udp: None,
+            limits: Limits::default(),
+            sources: Vec::new(),
+            rules: Rules::default(),
+            root: "/".into(),
+        }
+    }
+}

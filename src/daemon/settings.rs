@@ -1,0 +1,177 @@
+//! The settings in force, and reading them anew.
+//!
+//! They are read whole and checked before anything changes: a file that is
+//! wrong changes nothing. Then rules, gate and sources are swapped, each
+//! source that is as it was left alone; viewers stay connected. What else has
+//! changed counts from the next start on, and the log says so.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    app::App,
+    config::{self, Config, KEYS, Request},
+    net::Gate,
+    service,
+    sources::configured::{self, Running, SourceSettings},
+    telemetry::Hub,
+};
+
+/// The thread that runs the configured sources and reads settings anew:
+/// starting and stopping takes its time.
+#[derive(Debug)]
+pub(super) struct Settings {
+    bell: Bell,
+    ended: Receiver<()>,
+}
+
+/// Rings, until it is taken away: then the thread stops its sources and ends.
+type Bell = Arc<Mutex<Option<SyncSender<()>>>>;
+
+impl Settings {
+    /// Starts the thread.
+    pub(super) fn start(force: InForce) -> io::Result<Self> {
+        let (bell, rung) = sync_channel(1);
+        let (alive, ended) = sync_channel(0);
+        let run = move || {
+            force.run(&rung);
+            drop(alive);
+        };
+        // The parser of a file goes deeper than anything else here.
+        thread::Builder::new().name("bc-settings".into()).stack_size(512 * 1024).spawn(run)?;
+        Ok(Self { bell: Arc::new(Mutex::new(Some(bell))), ended })
+    }
+
+    /// A function that has the settings read anew, and does not wait.
+    pub(super) fn reloader(&self) -> impl Fn() + Send + Sync + use<> {
+        let bell = self.bell.clone();
+        move || {
+            if let Some(bell) = &*lock(&bell) {
+                // Full: they will be read, and what is there by then counts.
+                let _ = bell.try_send(());
+            }
+        }
+    }
+
+    /// A function that stops the sources, and does not wait.
+    pub(super) fn stopper(&self) -> impl FnOnce() + Send + use<> {
+        let bell = self.bell.clone();
+        move || drop(lock(&bell).take())
+    }
+
+    /// Waits for the sources to be stopped; whether they are.
+    pub(super) fn wait(&self, patience: Duration) -> bool {
+        self.ended.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+fn lock(bell: &Bell) -> std::sync::MutexGuard<'_, Option<SyncSender<()>>> {
+    bell.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What counts now, and what it acts on.
+pub(super) struct InForce {
+    pub(super) config: Config,
+    pub(super) asked: Request,
+    pub(super) hub: Hub,
+    pub(super) app: Arc<App>,
+    pub(super) gatekeeper: Box<dyn Fn(Gate) + Send>,
+    /// What the service manager is told when all is done.
+    pub(super) status: String,
+}
+
+impl InForce {
+    fn run(mut self, rung: &Receiver<()>) {
+        let mut feeds = Feeds { running: Vec::new() };
+        feeds.apply(&self.config.sources, &self);
+        while rung.recv().is_ok() {
+            service::reloading();
+            self.reload(&mut feeds);
+            service::ready(&self.status);
+        }
+    }
+
+    fn reload(&mut self, feeds: &mut Feeds) {
+        let new = match config::load(&self.asked) {
+            Ok(loaded) => loaded,
+            Err(complaints) => {
+                for complaint in &complaints {
+                    log::error!("{complaint}");
+                }
+                return log::error!(
+                    "the settings stay as they were; boardcast check tells the same"
+                );
+            }
+        };
+        for warning in &new.warnings {
+            log::warn!("{warning}");
+        }
+        for key in KEYS.iter().filter(|key| !key.live) {
+            if key.show(&self.config) != key.show(&new.config) {
+                log::warn!(
+                    "{} counts from the next start on: systemctl restart boardcast",
+                    key.name
+                );
+            }
+        }
+        let Config { allow, allow_origin, rules, sources, .. } = new.config;
+        self.config = Config { allow, allow_origin, rules, sources, ..self.config.clone() };
+        (self.gatekeeper)(super::gate(&self.config));
+        self.hub.set_rules(self.config.rules.clone());
+        let (started, stopped) = feeds.apply(&self.config.sources, self);
+        log::info!("the settings are read anew: {started} sources started, {stopped} stopped");
+    }
+}
+
+/// The configured sources that run.
+struct Feeds {
+    running: Vec<(SourceSettings, Running)>,
+}
+
+impl Feeds {
+    /// Stops what is no longer wanted as it is, starts what is new; how many
+    /// of each.
+    fn apply(&mut self, wanted: &[SourceSettings], force: &InForce) -> (usize, usize) {
+        let running = std::mem::take(&mut self.running);
+        let (stay, go): (Vec<_>, Vec<_>) =
+            running.into_iter().partition(|(settings, _)| wanted.contains(settings));
+        // All are told before one is waited for. A name or a device may serve
+        // the next one, so that they are gone before it comes.
+        let stopped = go.len();
+        for (settings, running) in &go {
+            running.stop();
+            force.app.forget(&settings.name);
+        }
+        drop(go);
+        self.running = stay;
+        let mut started = 0;
+        for settings in wanted {
+            if self.running.iter().any(|(other, _)| other == settings) {
+                continue;
+            }
+            match configured::start(&force.hub, settings, &force.config.root) {
+                Ok(running) => {
+                    running.intakes(|intake| force.app.count(intake));
+                    self.running.push((settings.clone(), running));
+                    started += 1;
+                }
+                Err(error) => log::error!("source {}: {error}", settings.name),
+            }
+        }
+        (started, stopped)
+    }
+}
+
+impl Drop for Feeds {
+    /// All at once, so that the slowest is the time it takes.
+    fn drop(&mut self) {
+        self.running.iter().for_each(|(_, running)| running.stop());
+    }
+}
