@@ -145,7 +145,12 @@ impl File {
         };
         read(&mut table);
         table.finish();
-        complaints.into_inner()
+        let mut complaints = complaints.into_inner();
+        complaints.sort_by_key(|complaint| match complaint.place {
+            Place::File { line, column, .. } => (line, column),
+            _ => (0, 0),
+        });
+        complaints
     }
 }
 
@@ -155,6 +160,9 @@ fn explain(message: &str) -> String {
         "duplicate key" => "this setting stands above already: keep one of them".into(),
         message if message.starts_with("string values must be quoted") => {
             "a text needs quotes: name = \"value\"".into()
+        }
+        message if message.starts_with("invalid basic string") => {
+            "a text has no closing quote: name = \"value\"".into()
         }
         message if message.contains("expected") => message.to_owned(),
         message => format!("{message}: a line is name = value, texts in quotes"),

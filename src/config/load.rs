@@ -286,7 +286,9 @@ impl Loader {
             origins.push(Origin::Set(place));
         }
         if let Err(error) = self.config.limits.validate() {
-            self.complaints.push(Complaint::new(Place::Together, error.to_string()));
+            let message = error.to_string();
+            let place = place_of(&message, &origins);
+            self.complaints.push(Complaint::new(place, message));
         }
         if !self.complaints.is_empty() {
             return Err(self.complaints);
@@ -294,6 +296,16 @@ impl Loader {
         let Self { config, tables, warnings, .. } = self;
         Ok(Loaded { config, origins, tables, files, warnings })
     }
+}
+
+/// Where the first setting stands that a sentence names and somebody has set.
+fn place_of(sentence: &str, origins: &[Origin]) -> Place {
+    let named = KEYS.iter().zip(origins).filter(|(key, _)| sentence.contains(key.name));
+    let mut set = named.filter_map(|(_, origin)| match origin {
+        Origin::Set(place) => Some(place.clone()),
+        Origin::Default => None,
+    });
+    set.next().unwrap_or(Place::Together)
 }
 
 #[cfg(test)]

@@ -33,7 +33,11 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<SourceSettings> {
     let prefix = table.parsed("prefix", "\"gps\"", ChannelName::new);
     let stale_after = table
         .parsed("stale_after", "\"30s\"", |text| parse_time_in(text, Duration::from_secs(1), DAY));
-    let word = word?;
+    let Some(word) = word else {
+        // What it may have is not known: say no more of it.
+        table.ignore_rest();
+        return None;
+    };
     table.is(format!("a source of kind {}", word.value));
     let kind = match word.value {
         "command" => command(table),
@@ -44,7 +48,6 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<SourceSettings> {
         "iio" => capture(table),
         other => {
             table.complain(word.place, format!("there is no kind {other:?}: use {KINDS}"));
-            // What it needs is not known: say no more of it.
             table.ignore_rest();
             return None;
         }
@@ -124,20 +127,17 @@ fn serial(table: &mut Table<'_>) -> Option<Kind> {
     const EXAMPLE: &str = "\"/dev/ttyUSB0\"";
     table.need("port", EXAMPLE);
     let port = absolute(table, "port", EXAMPLE);
-    let baud = match table.count("baud", "9600") {
-        None => 9600,
-        Some(At { value, .. }) if (50..=4_000_000).contains(&value) => value as u32,
-        Some(At { value, place }) => {
-            table.complain(
-                place,
-                format!("{value} baud is none: write one from 50 to 4000000, as in baud = 9600"),
-            );
-            return None;
-        }
-    };
+    let baud = table.count("baud", "9600").unwrap_or(At { value: 9600, place: 0 });
+    let fine = (50..=4_000_000).contains(&baud.value);
+    if !fine {
+        let message = format!("{} baud is none: write one from 50 to 4000000", baud.value);
+        table.complain(baud.place, message);
+    }
     let framing = table.parsed("framing", "\"8N1\"", parse_framing);
     let framing = framing.unwrap_or(Framing { data_bits: 8, parity: Parity::None, stop_bits: 1 });
-    Some(Kind::Serial { port: port?.into(), baud, framing })
+    let port = port.filter(|_| fine)?.into();
+    // Within the bounds above.
+    Some(Kind::Serial { port, baud: baud.value as u32, framing })
 }
 
 fn parse_framing(text: &str) -> Result<Framing> {

@@ -21,6 +21,7 @@ mod lines;
 mod misbehaviour;
 mod platform;
 mod service;
+mod settings;
 mod slow;
 mod stop;
 mod strain;

@@ -98,11 +98,11 @@ fn all_that_is_wrong_is_told_with_its_place() {
         complaints.expect_err("three things are wrong"),
         [
             "x.toml:1:12: interval is a number: write interval = \"1s\"",
-            "x.toml:3:1: a channel needs name: write name = \"room/temp\", or \"room/#\"",
             "x.toml:2:1: nam is no setting: did you mean name?",
+            "x.toml:3:1: a channel needs name: write name = \"room/temp\", or \"room/#\"",
         ]
     );
     let complaints = loaded("ping_every = \"60s\"\n").expect_err("they do not go together");
     assert_eq!(complaints.len(), 1);
-    assert!(complaints[0].starts_with("settings: "), "{complaints:?}");
+    assert!(complaints[0].starts_with("x.toml:1:14: a client must"), "{complaints:?}");
 }
