@@ -1,7 +1,7 @@
 //! The hub: every reading goes in here, every reader takes from here.
 //!
 //! [`Hub`] is a cheap handle, `State` plain data behind one lock. A source
-//! never waits for a reader: [`Source::publish`] takes the lock for as long as
+//! never waits for a reader: [`Publisher::publish`] takes the lock for as long as
 //! it takes to note the values, unlocks, and only then rings the bell.
 
 use std::{
@@ -200,9 +200,9 @@ impl Hub {
         &self.0.history
     }
 
-    /// Registers a source of readings.
-    pub fn source(&self, name: &str) -> Source {
-        Source { hub: self.clone(), name: name.into() }
+    /// The publishing end of a source of readings of this name.
+    pub fn publisher(&self, name: &str) -> Publisher {
+        Publisher { hub: self.clone(), name: name.into() }
     }
 
     /// Sets what is called, outside all locks, after each change; the first
@@ -270,12 +270,12 @@ fn random_epoch() -> String {
 /// The publishing end of one source. What it declares belongs to it; when it
 /// is dropped, its channels are marked [gone](Status::Gone).
 #[derive(Debug)]
-pub struct Source {
+pub struct Publisher {
     hub: Hub,
     name: Arc<str>,
 }
 
-impl Source {
+impl Publisher {
     /// The source's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -420,7 +420,7 @@ impl Source {
     }
 }
 
-impl Drop for Source {
+impl Drop for Publisher {
     fn drop(&mut self) {
         let mut state = self.hub.lock();
         let State { channels, version, .. } = &mut *state;
@@ -535,11 +535,11 @@ mod tests {
     #[test]
     fn each_batch_gets_the_next_number_and_becomes_the_latest() {
         let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let id = source.channel(gauge("a")).expect("declared");
+        let publisher = hub.publisher("test");
+        let id = publisher.channel(gauge("a")).expect("declared");
         assert_eq!(hub.view().seq(), 0);
-        assert_eq!(source.publish(one(id, at(10), 1.0)), 1);
-        assert_eq!(source.publish(one(id, at(11), 2.0)), 2);
+        assert_eq!(publisher.publish(one(id, at(10), 1.0)), 1);
+        assert_eq!(publisher.publish(one(id, at(11), 2.0)), 2);
         let view = hub.view();
         assert_eq!((view.seq(), view.oldest()), (2, 1));
         assert_eq!(view.channels()[0].value, Value::Number(2.0));
@@ -548,20 +548,20 @@ mod tests {
     #[test]
     fn a_reading_that_comes_late_does_not_hide_a_newer_one() {
         let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let id = source.channel(gauge("a")).expect("declared");
+        let publisher = hub.publisher("test");
+        let id = publisher.channel(gauge("a")).expect("declared");
         let now = hub.clock().boot();
-        source.publish(one(id, now + Duration::from_secs(5), 2.0));
-        source.publish(one(id, now + Duration::from_secs(3), 1.0));
+        publisher.publish(one(id, now + Duration::from_secs(5), 2.0));
+        publisher.publish(one(id, now + Duration::from_secs(3), 1.0));
         assert_eq!(hub.view().channels()[0].value, Value::Number(2.0));
     }
 
     #[test]
     fn a_channel_belongs_to_the_source_that_named_it_first() {
         let hub = Hub::new(HubSettings::default());
-        let first = hub.source("first");
+        let first = hub.publisher("first");
         let id = first.channel(gauge("a")).expect("declared");
-        let error = hub.source("second").channel(gauge("a")).expect_err("taken");
+        let error = hub.publisher("second").channel(gauge("a")).expect_err("taken");
         assert_eq!(error.to_string(), "channel a belongs to source first; choose another name");
         assert_eq!(first.channel(gauge("a").unit("V")).expect("described anew"), id);
         assert_eq!(hub.view().channels()[0].channel.unit.as_deref(), Some("V"));
@@ -570,7 +570,7 @@ mod tests {
     #[test]
     fn a_source_cannot_publish_for_another() {
         let hub = Hub::new(HubSettings::default());
-        let (first, second) = (hub.source("first"), hub.source("second"));
+        let (first, second) = (hub.publisher("first"), hub.publisher("second"));
         let a = first.channel(gauge("a")).expect("declared");
         let b = second.channel(gauge("b")).expect("declared");
         let mut batch = one(a, at(1), 666.0);
@@ -583,11 +583,11 @@ mod tests {
     #[test]
     fn a_number_that_is_none_harms_nobody() {
         let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let id = source.channel(gauge("a")).expect("declared");
+        let publisher = hub.publisher("test");
+        let id = publisher.channel(gauge("a")).expect("declared");
         for (second, number) in (1..).zip([1.0, f64::NAN, f64::INFINITY, 2.0]) {
             // Not through `From`, which knows better.
-            source.publish(one(id, at(second), Value::Number(number)));
+            publisher.publish(one(id, at(second), Value::Number(number)));
         }
         let plan = hub.history().plan(&[id], 0..10_000, 100);
         let points = hub.history().points(&plan, id);
@@ -598,19 +598,19 @@ mod tests {
     #[test]
     fn the_table_of_channels_is_bounded() {
         let hub = Hub::new(HubSettings { max_channels: 1, ..HubSettings::default() });
-        let source = hub.source("test");
-        source.channel(gauge("a")).expect("declared");
-        assert!(matches!(source.channel(gauge("b")), Err(Error::TooManyChannels(1))));
+        let publisher = hub.publisher("test");
+        publisher.channel(gauge("a")).expect("declared");
+        assert!(matches!(publisher.channel(gauge("b")), Err(Error::TooManyChannels(1))));
     }
 
     #[test]
     fn statuses_change_the_version_once_and_keep_the_last_good_value() {
         let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
+        let publisher = hub.publisher("test");
         let limit = Duration::from_secs(3);
-        let id = source.channel(gauge("a").stale_after(limit)).expect("declared");
+        let id = publisher.channel(gauge("a").stale_after(limit)).expect("declared");
         let now = hub.clock().boot();
-        source.publish(one(id, now, 1.0));
+        publisher.publish(one(id, now, 1.0));
         let version = hub.view().version();
         hub.expire(now + Duration::from_secs(3));
         assert_eq!(hub.view().version(), version, "not late yet");
@@ -623,9 +623,9 @@ mod tests {
             (&Status::Stale, &Value::Number(1.0))
         );
         drop(view);
-        source.publish(one(id, now + Duration::from_secs(6), 2.0));
+        publisher.publish(one(id, now + Duration::from_secs(6), 2.0));
         assert_eq!(hub.view().channels()[0].status, Status::Ok);
-        drop(source);
+        drop(publisher);
         assert_eq!(hub.view().channels()[0].status, Status::Gone);
     }
 
@@ -639,23 +639,23 @@ mod tests {
             let _ = inside.view().seq();
             seen.fetch_add(1, Ordering::Relaxed);
         });
-        let source = hub.source("test");
-        let id = source.channel(gauge("a")).expect("declared");
-        source.publish(one(id, at(1), 1.0));
-        source.fail(id, "broken");
-        source.fail(id, "broken");
+        let publisher = hub.publisher("test");
+        let id = publisher.channel(gauge("a")).expect("declared");
+        publisher.publish(one(id, at(1), 1.0));
+        publisher.fail(id, "broken");
+        publisher.fail(id, "broken");
         assert_eq!(rings.load(Ordering::Relaxed), 3);
     }
 
     #[test]
     fn many_rows_of_one_channel_are_split_in_the_order_of_time() {
         let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let id = source.channel(gauge("fast")).expect("declared");
+        let publisher = hub.publisher("test");
+        let id = publisher.channel(gauge("fast")).expect("declared");
         let later = (1..10_000).map(Duration::from_millis).collect();
         let mut batch = Batch::rows_at(at(1), later);
         batch.column(id, (0..10_000_u64).map(Value::from));
-        let parts = source.publish(batch);
+        let parts = publisher.publish(batch);
         assert!(parts >= 4, "{parts} parts");
         let mut next = 0;
         for seq in 1..=parts {
@@ -681,13 +681,13 @@ mod tests {
     #[test]
     fn a_batch_that_is_too_large_is_split_by_channels() {
         let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
+        let publisher = hub.publisher("test");
         let mut batch = Batch::at(at(1));
         for number in 0..100 {
-            let id = source.channel(gauge(&format!("text/{number}"))).expect("declared");
+            let id = publisher.channel(gauge(&format!("text/{number}"))).expect("declared");
             batch.set(id, "x".repeat(1024).as_str());
         }
-        let last = source.publish(batch);
+        let last = publisher.publish(batch);
         assert_eq!(last, 2, "100 KiB are two batches");
         let mut huge = Batch::at(at(2));
         for number in 0..100 {
@@ -696,7 +696,7 @@ mod tests {
             }
         }
         assert!(huge.size() > 1_000_000);
-        let parts = source.publish(huge) - last;
+        let parts = publisher.publish(huge) - last;
         assert!(parts >= 16, "{parts} parts");
         let view = hub.view();
         let sizes = (1..=last + parts).filter_map(|seq| view.batch(seq).map(Batch::size));
