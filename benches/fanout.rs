@@ -118,15 +118,15 @@ fn serve() {
     let app = App::new(hub.clone());
     let engine = net::start(listeners, app, Gate::open(), limits, None).expect("started");
     println!("{}", engine.addresses()[0].port());
-    let source = hub.source("bench");
-    let stamp = source.channel(Channel::gauge("stamp").expect("valid")).expect("declared");
-    let pad = source.channel(Channel::state("pad").expect("valid")).expect("declared");
+    let publisher = hub.publisher("bench");
+    let stamp = publisher.channel(Channel::gauge("stamp").expect("valid")).expect("declared");
+    let pad = publisher.channel(Channel::state("pad").expect("valid")).expect("declared");
     let padding = "x".repeat(PAD);
     at_the_asked_rate(|| {
         let mut batch = Batch::at(hub.clock().boot());
         batch.set(stamp, micros());
         batch.set(pad, padding.as_str());
-        source.publish(batch);
+        publisher.publish(batch);
     });
     // The measuring side has gone: nobody is left to stop gently for.
     std::process::exit(0);

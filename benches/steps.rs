@@ -14,7 +14,7 @@ use std::{
 use boardcast::{
     App,
     net::{self, Feed, Frames, Gate, Limits, Listeners, text_frame},
-    sources::{Polled, Readings, vitals::Vitals},
+    sources::{Readings, Source, vitals::Vitals},
     telemetry::{Batch, BootTime, Channel, Hub, HubSettings},
     websocket::Broadcast,
     wire::{
@@ -60,11 +60,11 @@ fn one_reading() {
     let channels = readings.iter().count();
     row(&format!("read all vitals of this machine ({channels} channels)"), sample);
 
-    let source = hub.source("bench");
+    let publisher = hub.publisher("bench");
     let ids: Vec<_> = (0..channels)
         .map(|number| {
             let channel = Channel::gauge(&format!("group/channel{number}")).expect("valid");
-            source.channel(channel).expect("declared")
+            publisher.channel(channel).expect("declared")
         })
         .collect();
     let publish = median(2000, || {
@@ -72,7 +72,7 @@ fn one_reading() {
         for (number, &id) in ids.iter().enumerate() {
             batch.set(id, number as f64 * 1.37);
         }
-        source.publish(batch);
+        publisher.publish(batch);
     });
     row(&format!("publish a batch of {channels} values"), publish);
     looking_back(channels);
@@ -82,7 +82,7 @@ fn one_reading() {
         for (number, &id) in ids.iter().enumerate() {
             batch.set(id, number as f64 * 1.37);
         }
-        let seq = source.publish(batch);
+        let seq = publisher.publish(batch);
         let view = hub.view();
         let batch = view.batch(seq).expect("in the ring");
         let json = json::data(seq, 1_763_796_001.118, batch, view.channels(), |_| true);
@@ -117,11 +117,11 @@ fn looking_back(channels: usize) {
     let seconds: u64 = 50_000;
     let run = |history_bytes| {
         let hub = Hub::new(HubSettings { history_bytes, ..HubSettings::default() });
-        let source = hub.source("bench");
+        let publisher = hub.publisher("bench");
         let ids: Vec<_> = (0..channels)
             .map(|number| {
                 let channel = Channel::gauge(&format!("group/channel{number}")).expect("valid");
-                source.channel(channel).expect("declared")
+                publisher.channel(channel).expect("declared")
             })
             .collect();
         let start = Instant::now();
@@ -130,7 +130,7 @@ fn looking_back(channels: usize) {
             for (number, &id) in ids.iter().enumerate() {
                 batch.set(id, (number as u64 * second % 1009) as f64 * 0.37);
             }
-            source.publish(batch);
+            publisher.publish(batch);
         }
         (hub, ids, start.elapsed().as_secs_f64())
     };

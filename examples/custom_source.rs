@@ -9,13 +9,13 @@ use std::{fs, time::Duration};
 
 use boardcast::{
     App, net,
-    sources::{Polled, Readings, Sampler},
+    sources::{Readings, Sampler, Source},
     telemetry::{BootTime, Channel, Hub, HubSettings},
 };
 
 struct Entropy;
 
-impl Polled for Entropy {
+impl Source for Entropy {
     fn name(&self) -> &str {
         "entropy"
     }

@@ -30,11 +30,11 @@
 //! let server =
 //!     net::start(listeners, App::new(hub.clone()), net::Gate::local(), Default::default(), None)?;
 //!
-//! let source = hub.source("sensor");
-//! let soil = source.channel(Channel::gauge("soil/moisture")?.unit("%").range(0.0, 100.0))?;
+//! let publisher = hub.publisher("sensor");
+//! let soil = publisher.channel(Channel::gauge("soil/moisture")?.unit("%").range(0.0, 100.0))?;
 //! let mut batch = Batch::at(hub.clock().boot());
 //! batch.set(soil, 41.5);
-//! source.publish(batch);
+//! publisher.publish(batch);
 //! # server.join().map(|_| ())
 //! # }
 //! ```

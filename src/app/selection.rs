@@ -144,14 +144,14 @@ impl Mask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{BootTime, Channel, HubSettings, Source};
+    use crate::telemetry::{BootTime, Channel, HubSettings, Publisher};
 
     fn filters(list: &[&str]) -> Filters {
         Filters::parse(list).expect("valid")
     }
 
-    fn declare(source: &Source, name: &str) -> ChannelId {
-        source.channel(Channel::gauge(name).expect("valid")).expect("declared")
+    fn declare(publisher: &Publisher, name: &str) -> ChannelId {
+        publisher.channel(Channel::gauge(name).expect("valid")).expect("declared")
     }
 
     #[test]
@@ -173,15 +173,15 @@ mod tests {
     #[test]
     fn channels_that_come_later_are_matched_when_they_are_met() {
         let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
+        let publisher = hub.publisher("test");
         let selections = Selections::default();
         let mut ids = Vec::new();
         for number in 0..100 {
-            ids.push(declare(&source, &format!("{}/{number}", ["even", "odd"][number % 2])));
+            ids.push(declare(&publisher, &format!("{}/{number}", ["even", "odd"][number % 2])));
         }
         let selection = selections.get(filters(&["odd/#"]), &hub);
         for number in 100..200 {
-            ids.push(declare(&source, &format!("{}/{number}", ["even", "odd"][number % 2])));
+            ids.push(declare(&publisher, &format!("{}/{number}", ["even", "odd"][number % 2])));
         }
         let view = hub.view();
         let mask = selection.mask(view.channels());
@@ -197,8 +197,8 @@ mod tests {
     #[test]
     fn a_batch_is_held_whole_in_part_or_not() {
         let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let [a, b] = ["a", "b"].map(|name| declare(&source, name));
+        let publisher = hub.publisher("test");
+        let [a, b] = ["a", "b"].map(|name| declare(&publisher, name));
         let selections = Selections::default();
         let share = |list: &[&str], ids: &[ChannelId]| {
             let mut batch = Batch::at(BootTime::default());

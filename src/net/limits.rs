@@ -140,7 +140,9 @@ impl Limits {
             return refuse("the number of connections must be from 2 to 60000");
         }
         if self.reserved_for_http >= self.connections {
-            return refuse("connections reserved for HTTP must be fewer than connections in all: reserved_for_http < max_connections");
+            return refuse(
+                "connections reserved for HTTP must be fewer than connections in all: reserved_for_http < max_connections",
+            );
         }
         if self.unfinished_heads == 0 || self.per_address == 0 {
             return refuse("a bound of 0 lets no one in: use at least 1 connection per address");

@@ -17,7 +17,7 @@ use std::{
 
 use crate::{
     error::Result,
-    telemetry::{Batch, BootTime, Channel, ChannelId, Hub, Kind, Source, Value},
+    telemetry::{Batch, BootTime, Channel, ChannelId, Hub, Kind, Publisher, Value},
 };
 
 /// The vibration comes in batches of 20 ms,
@@ -31,7 +31,7 @@ const TICKS_A_SECOND: u64 = 50;
 #[derive(Debug)]
 pub struct Demo {
     hub: Hub,
-    source: Source,
+    publisher: Publisher,
     ticks: u64,
     noise: Noise,
     vibration: [ChannelId; 3],
@@ -50,15 +50,15 @@ impl Demo {
     /// # Errors
     /// When the table of channels has no room for them.
     pub fn new(hub: Hub) -> Result<Self> {
-        let source = hub.source("demo");
+        let publisher = hub.publisher("demo");
         let gauge = |name: &str, label: &str, unit: &'static str| {
             let channel = Channel::gauge(name)?.label(format!("{label} (simulated)")).unit(unit);
-            source.channel(channel.stale_after(Duration::from_secs(3)))
+            publisher.channel(channel.stale_after(Duration::from_secs(3)))
         };
         let axis = |axis: &str| {
             let label = format!("Vibration {} (simulated)", axis.to_uppercase());
             let channel = Channel::gauge(&format!("demo/vibration/{axis}"))?;
-            source.channel(channel.label(label).unit("m/s2").single_precision())
+            publisher.channel(channel.label(label).unit("m/s2").single_precision())
         };
         let vibration = [axis("x")?, axis("y")?, axis("z")?];
         let temperature = gauge("demo/temperature", "Temperature", "Cel")?;
@@ -66,11 +66,11 @@ impl Demo {
         let longitude = gauge("demo/gps/longitude", "Longitude", "lon")?;
         let flaky = gauge("demo/flaky", "A sensor that fails at times", "Cel")?;
         let switch = Channel::new(Kind::State, "demo/switch")?.label("Switch (simulated)");
-        let switch = source.channel(switch)?;
+        let switch = publisher.channel(switch)?;
         let (noise, place) = (Noise(0x2545_f491_4f6c_dd1d), (52.5163, 13.3777));
         Ok(Self {
             hub,
-            source,
+            publisher,
             ticks: 0,
             noise,
             vibration,
@@ -108,7 +108,7 @@ impl Demo {
             });
             batch.column(id, values.collect::<Vec<_>>());
         }
-        self.source.publish(batch);
+        self.publisher.publish(batch);
     }
 
     fn look(&mut self, now: BootTime, second: u64) {
@@ -132,9 +132,9 @@ impl Demo {
             self.flaky,
             if fails { Value::Null } else { rounded(temperature - 2.0, 1).into() },
         );
-        self.source.publish(batch);
+        self.publisher.publish(batch);
         if fails {
-            self.source.fail(self.flaky, "simulated: the cable is loose");
+            self.publisher.fail(self.flaky, "simulated: the cable is loose");
         }
     }
 

@@ -342,7 +342,7 @@ mod tests {
         fn lane(&self) -> (Lane, Sender<f64>) {
             let (tell, told) = channel();
             let second = Duration::from_secs(1);
-            let publication = Publication::new(Arc::new(self.hub.source("test")), second);
+            let publication = Publication::new(Arc::new(self.hub.publisher("test")), second);
             let members: Vec<Member> = vec![(Box::new(Told(told)), publication)];
             let lane = Lane::start("told", second, &self.hub, members, self.alive.clone());
             (lane.expect("a thread"), tell)

@@ -30,7 +30,7 @@ pub use self::{
 use crate::telemetry::BootTime;
 
 /// A source that the sampler polls.
-pub trait Polled: Send {
+pub trait Source: Send {
     /// Its name, as in a channel's `source`.
     fn name(&self) -> &str;
 

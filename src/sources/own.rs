@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Polled, Readings, vitals::process::Process};
+use super::{Readings, Source, vitals::process::Process};
 use crate::{
     net::Stats,
     telemetry::{BootTime, Channel},
@@ -40,7 +40,7 @@ impl Own {
     }
 }
 
-impl Polled for Own {
+impl Source for Own {
     fn name(&self) -> &str {
         "boardcast"
     }

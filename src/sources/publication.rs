@@ -5,14 +5,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use super::{Reading, Readings};
 use crate::{
     error::{Error, Result},
-    telemetry::{Batch, BootTime, Channel, ChannelId, ChannelName, Levels, Source, Value},
+    telemetry::{Batch, BootTime, Channel, ChannelId, ChannelName, Levels, Publisher, Value},
 };
 
 /// Hands the readings of one source, or of one device of a source, to the hub,
 /// round after round. What a round no longer mentions is gone.
 #[derive(Debug)]
 pub(super) struct Publication {
-    publisher: Arc<Source>,
+    publisher: Arc<Publisher>,
     /// How long a channel stays fresh that does not say so itself.
     stale_after: Duration,
     known: HashMap<ChannelName, Known>,
@@ -31,7 +31,7 @@ struct Known {
 
 impl Publication {
     /// One whose source is asked every `interval`.
-    pub(super) fn new(publisher: Arc<Source>, interval: Duration) -> Self {
+    pub(super) fn new(publisher: Arc<Publisher>, interval: Duration) -> Self {
         // Two missed ticks and a little.
         let stale_after = (interval * 3).max(Duration::from_secs(3));
         Self { publisher, stale_after, known: HashMap::new(), round: 1, complained: None }

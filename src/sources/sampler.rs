@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Polled, Readings, publication::Publication};
+use super::{Readings, Source, publication::Publication};
 use crate::{
     pulse::{Mark, Pulse},
     telemetry::{BootTime, Hub},
@@ -29,7 +29,7 @@ pub struct Sampler {
 }
 
 struct Entry {
-    polled: Box<dyn Polled>,
+    source: Box<dyn Source>,
     publication: Publication,
     broken: bool,
 }
@@ -47,17 +47,17 @@ impl Sampler {
     }
 
     /// Adds a source.
-    pub fn add(&mut self, polled: impl Polled + 'static) {
-        let publisher = Arc::new(self.hub.source(polled.name()));
+    pub fn add(&mut self, source: impl Source + 'static) {
+        let publisher = Arc::new(self.hub.publisher(source.name()));
         let publication = Publication::new(publisher, self.interval);
-        self.sources.push(Entry { polled: Box::new(polled), publication, broken: false });
+        self.sources.push(Entry { source: Box::new(source), publication, broken: false });
     }
 
     /// Asks every source once. `now` is the instant of the readings.
     pub fn tick(&mut self, now: BootTime) {
         for entry in self.sources.iter_mut().filter(|entry| !entry.broken) {
             self.readings.clear();
-            let sample = AssertUnwindSafe(|| entry.polled.sample(now, &mut self.readings));
+            let sample = AssertUnwindSafe(|| entry.source.sample(now, &mut self.readings));
             if catch_unwind(sample).is_err() {
                 entry.broken = true;
                 log::error!("{}: {FAULT}", entry.publication.name());
@@ -167,7 +167,7 @@ mod tests {
     /// A source whose ticks are scripted.
     struct Script(std::vec::IntoIter<fn(&mut Readings)>);
 
-    impl Polled for Script {
+    impl Source for Script {
         fn name(&self) -> &str {
             "script"
         }

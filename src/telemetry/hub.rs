@@ -1,8 +1,12 @@
 //! The hub: every reading goes in here, every reader takes from here.
 //!
 //! [`Hub`] is a cheap handle, `State` plain data behind one lock. A source
-//! never waits for a reader: [`Source::publish`] takes the lock for as long as
+//! never waits for a reader: [`Publisher::publish`] takes the lock for as long as
 //! it takes to note the values, unlocks, and only then rings the bell.
+
+mod publisher;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -13,15 +17,11 @@ use std::{
 
 use bytes::Bytes;
 
+pub use self::publisher::Publisher;
 use super::{
     Batch, BootTime, Channel, ChannelId, ChannelName, Clock, History, Status, SystemClock, Value,
     ring::Ring,
 };
-use crate::error::{Error, Result};
-
-/// A batch larger than this is split, so that one frame to a slow client
-/// stays short.
-const MAX_BATCH: usize = 64 * 1024;
 
 /// The bounds of a hub.
 #[derive(Clone, Debug)]
@@ -200,12 +200,9 @@ impl Hub {
         &self.0.history
     }
 
-    /// STUB.
-    pub fn set_rules(&self, _: super::Rules) {}
-
-    /// Registers a source of readings.
-    pub fn source(&self, name: &str) -> Source {
-        Source { hub: self.clone(), name: name.into() }
+    /// The publishing end of a source of readings of this name.
+    pub fn publisher(&self, name: &str) -> Publisher {
+        Publisher::new(self.clone(), name)
     }
 
     /// Sets what is called, outside all locks, after each change; the first
@@ -268,171 +265,6 @@ impl Hub {
 /// that an epoch needs.
 fn random_epoch() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
-}
-
-/// The publishing end of one source. What it declares belongs to it; when it
-/// is dropped, its channels are marked [gone](Status::Gone).
-#[derive(Debug)]
-pub struct Source {
-    hub: Hub,
-    name: Arc<str>,
-}
-
-impl Source {
-    /// The source's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Declares a channel, or describes one anew that is already this source's.
-    ///
-    /// # Errors
-    /// [`Error::ChannelTaken`] when another source has it,
-    /// [`Error::TooManyChannels`] when the table is full.
-    pub fn channel(&self, channel: Channel) -> Result<ChannelId> {
-        let max_channels = self.hub.0.max_channels;
-        let mut state = self.hub.lock();
-        let id = match state.by_name.get(&channel.name) {
-            Some(&id) => self.redeclare(&mut state, id, channel)?,
-            None if state.channels.len() >= max_channels => {
-                return Err(Error::TooManyChannels(max_channels));
-            }
-            None => self.declare(&mut state, channel),
-        };
-        drop(state);
-        self.hub.ring_bell();
-        Ok(id)
-    }
-
-    fn declare(&self, state: &mut State, channel: Channel) -> ChannelId {
-        let id = ChannelId(state.channels.len() as u32);
-        state.version += 1;
-        state.by_name.insert(channel.name.clone(), id);
-        state.channels.push(ChannelState {
-            id,
-            channel,
-            source: self.name.clone(),
-            status: Status::Ok,
-            value: Value::Null,
-            at: self.hub.0.clock.boot(),
-            seq: 0,
-            version: state.version,
-        });
-        id
-    }
-
-    fn redeclare(&self, state: &mut State, id: ChannelId, channel: Channel) -> Result<ChannelId> {
-        let State { channels, version, .. } = state;
-        let entry = &mut channels[id.0 as usize];
-        if entry.source != self.name {
-            let (channel, owner) = (channel.name.to_string(), entry.source.to_string());
-            return Err(Error::ChannelTaken { channel, owner });
-        }
-        if entry.channel != channel {
-            entry.channel = channel;
-            *version += 1;
-            entry.version = *version;
-        }
-        Ok(id)
-    }
-
-    /// Publishes a batch and returns the number that it got, or the last of
-    /// its numbers when it was so large (over 64 KiB) that it had to be split.
-    /// Columns of channels that belong to other sources are left out.
-    ///
-    /// Never waits for a reader, and never for the network.
-    pub fn publish(&self, mut batch: Batch) -> u64 {
-        let mut state = self.hub.lock();
-        self.hub.look_at_clock(&mut state);
-        let channels = &state.channels;
-        batch.retain(|id| {
-            channels.get(id.0 as usize).is_some_and(|entry| entry.source == self.name)
-        });
-        let mut parts = vec![batch];
-        while let Some(mut part) = parts.pop() {
-            let half = if part.size() > MAX_BATCH { part.split() } else { None };
-            match half {
-                Some(half) => parts.extend([half, part]),
-                None => {
-                    // The ring counts what a batch holds, not its spare room.
-                    part.shrink();
-                    self.note(&mut state, part);
-                }
-            }
-        }
-        let seq = state.seq;
-        drop(state);
-        self.hub.ring_bell();
-        seq
-    }
-
-    fn note(&self, state: &mut State, batch: Batch) {
-        let State { channels, version, seq, ring, .. } = state;
-        let end = batch.end();
-        *seq += 1;
-        for (id, values) in batch.columns() {
-            let Some(entry) = channels.get_mut(id.0 as usize) else { continue };
-            let Some(value) = values.iter().rev().find(|value| !value.is_null()) else { continue };
-            // A reading that comes late must not hide a newer one.
-            if end >= entry.at || entry.value.is_null() {
-                entry.value = value.clone();
-                entry.at = end;
-                entry.seq = *seq;
-            }
-            entry.set_status(Status::Ok, version);
-        }
-        let channels = &*channels;
-        let describe = |id: ChannelId| channels.get(id.0 as usize).map(|entry| &entry.channel);
-        self.hub.0.history.note(&batch, describe);
-        ring.push(batch);
-    }
-
-    /// Says that a channel could not be read; its last good value stays.
-    pub fn fail(&self, id: ChannelId, reason: &str) {
-        self.set_status(id, Status::Error(reason.into()));
-    }
-
-    /// Changes after how long without a reading a channel is stale.
-    pub(crate) fn set_stale_after(&self, id: ChannelId, time: Duration) {
-        let mut state = self.hub.lock();
-        let State { channels, version, .. } = &mut *state;
-        let Some(entry) = channels.get_mut(id.0 as usize) else { return };
-        if entry.source == self.name && entry.channel.stale_after != Some(time) {
-            entry.channel.stale_after = Some(time);
-            *version += 1;
-            entry.version = *version;
-            drop(state);
-            self.hub.ring_bell();
-        }
-    }
-
-    /// Says that a channel is no longer there.
-    pub fn gone(&self, id: ChannelId) {
-        self.set_status(id, Status::Gone);
-    }
-
-    fn set_status(&self, id: ChannelId, status: Status) {
-        let mut state = self.hub.lock();
-        let State { channels, version, .. } = &mut *state;
-        let Some(entry) = channels.get_mut(id.0 as usize) else { return };
-        let changed = entry.source == self.name && entry.set_status(status, version);
-        drop(state);
-        if changed {
-            self.hub.ring_bell();
-        }
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        let mut state = self.hub.lock();
-        let State { channels, version, .. } = &mut *state;
-        for entry in channels.iter_mut().filter(|entry| entry.source == self.name) {
-            entry.set_status(Status::Gone, version);
-        }
-        drop(state);
-        self.hub.ring_bell();
-    }
 }
 
 impl ChannelState {
@@ -509,202 +341,5 @@ impl View<'_> {
     /// Boot time in wall time: seconds since 1970.
     pub fn wall_of(&self, instant: BootTime) -> f64 {
         self.0.wall.offset + instant.since_boot().as_secs_f64()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        time::Duration,
-    };
-
-    use super::*;
-
-    fn gauge(name: &str) -> Channel {
-        Channel::gauge(name).expect("a valid name")
-    }
-
-    fn at(seconds: u64) -> BootTime {
-        BootTime::new(Duration::from_secs(seconds))
-    }
-
-    fn one(id: ChannelId, instant: BootTime, value: impl Into<Value>) -> Batch {
-        let mut batch = Batch::at(instant);
-        batch.set(id, value);
-        batch
-    }
-
-    #[test]
-    fn each_batch_gets_the_next_number_and_becomes_the_latest() {
-        let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let id = source.channel(gauge("a")).expect("declared");
-        assert_eq!(hub.view().seq(), 0);
-        assert_eq!(source.publish(one(id, at(10), 1.0)), 1);
-        assert_eq!(source.publish(one(id, at(11), 2.0)), 2);
-        let view = hub.view();
-        assert_eq!((view.seq(), view.oldest()), (2, 1));
-        assert_eq!(view.channels()[0].value, Value::Number(2.0));
-    }
-
-    #[test]
-    fn a_reading_that_comes_late_does_not_hide_a_newer_one() {
-        let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let id = source.channel(gauge("a")).expect("declared");
-        let now = hub.clock().boot();
-        source.publish(one(id, now + Duration::from_secs(5), 2.0));
-        source.publish(one(id, now + Duration::from_secs(3), 1.0));
-        assert_eq!(hub.view().channels()[0].value, Value::Number(2.0));
-    }
-
-    #[test]
-    fn a_channel_belongs_to_the_source_that_named_it_first() {
-        let hub = Hub::new(HubSettings::default());
-        let first = hub.source("first");
-        let id = first.channel(gauge("a")).expect("declared");
-        let error = hub.source("second").channel(gauge("a")).expect_err("taken");
-        assert_eq!(error.to_string(), "channel a belongs to source first; choose another name");
-        assert_eq!(first.channel(gauge("a").unit("V")).expect("described anew"), id);
-        assert_eq!(hub.view().channels()[0].channel.unit.as_deref(), Some("V"));
-    }
-
-    #[test]
-    fn a_source_cannot_publish_for_another() {
-        let hub = Hub::new(HubSettings::default());
-        let (first, second) = (hub.source("first"), hub.source("second"));
-        let a = first.channel(gauge("a")).expect("declared");
-        let b = second.channel(gauge("b")).expect("declared");
-        let mut batch = one(a, at(1), 666.0);
-        batch.set(b, 1.0);
-        second.publish(batch);
-        let values: Vec<_> = hub.view().channels().iter().map(|s| s.value.clone()).collect();
-        assert_eq!(values, [Value::Null, Value::Number(1.0)]);
-    }
-
-    #[test]
-    fn a_number_that_is_none_harms_nobody() {
-        let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let id = source.channel(gauge("a")).expect("declared");
-        for (second, number) in (1..).zip([1.0, f64::NAN, f64::INFINITY, 2.0]) {
-            // Not through `From`, which knows better.
-            source.publish(one(id, at(second), Value::Number(number)));
-        }
-        let plan = hub.history().plan(&[id], 0..10_000, 100);
-        let points = hub.history().points(&plan, id);
-        let means: Vec<_> = points.iter().map(|point| point.as_ref().map(|s| s.mean)).collect();
-        assert_eq!(means, [Some(1.0), None, None, Some(2.0)]);
-    }
-
-    #[test]
-    fn the_table_of_channels_is_bounded() {
-        let hub = Hub::new(HubSettings { max_channels: 1, ..HubSettings::default() });
-        let source = hub.source("test");
-        source.channel(gauge("a")).expect("declared");
-        assert!(matches!(source.channel(gauge("b")), Err(Error::TooManyChannels(1))));
-    }
-
-    #[test]
-    fn statuses_change_the_version_once_and_keep_the_last_good_value() {
-        let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let limit = Duration::from_secs(3);
-        let id = source.channel(gauge("a").stale_after(limit)).expect("declared");
-        let now = hub.clock().boot();
-        source.publish(one(id, now, 1.0));
-        let version = hub.view().version();
-        hub.expire(now + Duration::from_secs(3));
-        assert_eq!(hub.view().version(), version, "not late yet");
-        hub.expire(now + Duration::from_secs(4));
-        hub.expire(now + Duration::from_secs(5));
-        let view = hub.view();
-        assert_eq!(view.version(), version + 1);
-        assert_eq!(
-            (&view.channels()[0].status, &view.channels()[0].value),
-            (&Status::Stale, &Value::Number(1.0))
-        );
-        drop(view);
-        source.publish(one(id, now + Duration::from_secs(6), 2.0));
-        assert_eq!(hub.view().channels()[0].status, Status::Ok);
-        drop(source);
-        assert_eq!(hub.view().channels()[0].status, Status::Gone);
-    }
-
-    #[test]
-    fn the_bell_rings_unlocked_after_each_change() {
-        let hub = Hub::new(HubSettings::default());
-        let rings = Arc::new(AtomicUsize::new(0));
-        let (seen, inside) = (rings.clone(), hub.clone());
-        hub.on_change(move || {
-            // Would deadlock if the hub were still locked.
-            let _ = inside.view().seq();
-            seen.fetch_add(1, Ordering::Relaxed);
-        });
-        let source = hub.source("test");
-        let id = source.channel(gauge("a")).expect("declared");
-        source.publish(one(id, at(1), 1.0));
-        source.fail(id, "broken");
-        source.fail(id, "broken");
-        assert_eq!(rings.load(Ordering::Relaxed), 3);
-    }
-
-    #[test]
-    fn many_rows_of_one_channel_are_split_in_the_order_of_time() {
-        let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let id = source.channel(gauge("fast")).expect("declared");
-        let later = (1..10_000).map(Duration::from_millis).collect();
-        let mut batch = Batch::rows_at(at(1), later);
-        batch.column(id, (0..10_000_u64).map(Value::from));
-        let parts = source.publish(batch);
-        assert!(parts >= 4, "{parts} parts");
-        let mut next = 0;
-        for seq in 1..=parts {
-            let view = hub.view();
-            let batch = view.batch(seq).expect("in the ring");
-            assert!(batch.size() <= MAX_BATCH);
-            let (_, values) = batch.columns().next().expect("a column");
-            for (offset, value) in batch.offsets().zip(values) {
-                assert_eq!(batch.start() + offset, at(1) + Duration::from_millis(next));
-                assert_eq!(*value, Value::from(next));
-                next += 1;
-            }
-        }
-        assert_eq!(next, 10_000);
-        let view = hub.view();
-        let newest = &view.channels()[0];
-        assert_eq!(
-            (&newest.value, newest.at),
-            (&Value::Number(9999.0), at(1) + Duration::from_millis(9999))
-        );
-    }
-
-    #[test]
-    fn a_batch_that_is_too_large_is_split_by_channels() {
-        let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let mut batch = Batch::at(at(1));
-        for number in 0..100 {
-            let id = source.channel(gauge(&format!("text/{number}"))).expect("declared");
-            batch.set(id, "x".repeat(1024).as_str());
-        }
-        let last = source.publish(batch);
-        assert_eq!(last, 2, "100 KiB are two batches");
-        let mut huge = Batch::at(at(2));
-        for number in 0..100 {
-            for _ in 0..10 {
-                huge.set(ChannelId(number), "x".repeat(1024).as_str());
-            }
-        }
-        assert!(huge.size() > 1_000_000);
-        let parts = source.publish(huge) - last;
-        assert!(parts >= 16, "{parts} parts");
-        let view = hub.view();
-        let sizes = (1..=last + parts).filter_map(|seq| view.batch(seq).map(Batch::size));
-        assert!(sizes.into_iter().all(|size| size <= MAX_BATCH));
-        drop(view);
-        assert!(hub.view().channels().iter().all(|entry| !entry.value.is_null()));
     }
 }

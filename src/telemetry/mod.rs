@@ -1,7 +1,7 @@
 //! The data: channels, their values, and the hub through which all readings go.
 //!
 //! ```text
-//!  Source ──publish(Batch)──▶ Hub ─┬─ latest value of every channel
+//!  Publisher ──publish(Batch)──▶ Hub ─┬─ latest value of every channel
 //!                                  ├─ ring of the last batches, with a seq each
 //!                                  ├─ descriptions, with a version
 //!                                  └─ history: least, mean, greatest, three resolutions
@@ -26,7 +26,7 @@ pub use self::{
     channel::{Channel, ChannelId, ChannelName, Kind, Levels, MAX_LEVELS, MAX_NAME, Status},
     filter::{Filter, Filters, MAX_FILTERS},
     history::{Archive, History, Keeper, Loaded, Plan, Summary},
-    hub::{ChannelState, Hub, HubSettings, Source, View, Wall},
+    hub::{ChannelState, Hub, HubSettings, Publisher, View, Wall},
     rules::{Rule, Rules},
     time::{BootTime, Clock, SystemClock},
     value::{MAX_TEXT, Value},

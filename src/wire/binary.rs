@@ -255,7 +255,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        telemetry::{BootTime, Hub, HubSettings, Source},
+        telemetry::{BootTime, Hub, HubSettings, Publisher},
         wire::json,
     };
 
@@ -292,7 +292,7 @@ mod tests {
         }
 
         fn channels(&self) -> Vec<ChannelState> {
-            let (hub, source) = hub();
+            let (hub, publisher) = hub();
             for id in 0..=self.ids.iter().copied().max().unwrap_or_default() {
                 let column = self.ids.iter().position(|&column| column == id);
                 let kind = column.and_then(|column| self.kinds.get(column));
@@ -300,7 +300,7 @@ mod tests {
                 let kind = if counter { Kind::Counter } else { Kind::Gauge };
                 let mut channel = Channel::new(kind, &format!("c/{id}")).expect("valid");
                 channel.single_precision = self.single_precision;
-                source.channel(channel).expect("declared");
+                publisher.channel(channel).expect("declared");
             }
             hub.view().channels().to_vec()
         }
@@ -316,10 +316,10 @@ mod tests {
         }
     }
 
-    fn hub() -> (Hub, Source) {
+    fn hub() -> (Hub, Publisher) {
         let hub = Hub::new(HubSettings { max_channels: 2000, ..HubSettings::default() });
-        let source = hub.source("test");
-        (hub, source)
+        let publisher = hub.publisher("test");
+        (hub, publisher)
     }
 
     fn optional(column: &[f64]) -> Vec<Option<f64>> {
@@ -390,10 +390,10 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded_to_the_same() {
-        let (hub, source) = hub();
+        let (hub, publisher) = hub();
         for id in 0..40 {
             let kind = if id % 7 == 0 { Kind::Counter } else { Kind::Gauge };
-            source.channel(Channel::new(kind, &format!("c/{id}")).expect("valid")).expect("new");
+            publisher.channel(Channel::new(kind, &format!("c/{id}")).expect("valid")).expect("new");
         }
         let channels = hub.view().channels().to_vec();
         let mut chance = Chance(1);
@@ -449,9 +449,9 @@ mod tests {
 
     #[test]
     fn a_truth_a_text_and_an_empty_choice_are_not_for_this_encoding() {
-        let (hub, source) = hub();
+        let (hub, publisher) = hub();
         for name in ["a", "b"] {
-            source.channel(Channel::gauge(name).expect("valid")).expect("declared");
+            publisher.channel(Channel::gauge(name).expect("valid")).expect("declared");
         }
         let channels = hub.view().channels().to_vec();
         for other in [Value::from(true), Value::from("text")] {
@@ -481,10 +481,10 @@ mod tests {
     fn a_thousand_readings_a_second_of_three_axes_take_at_most_half_the_bytes_of_json() {
         // A 16-bit converter over 4 g each way, at rest, in m/s2; 20 rows a batch.
         const LSB: f64 = 8.0 * 9.80665 / 65536.0;
-        let (hub, source) = hub();
+        let (hub, publisher) = hub();
         let ids = ["imu/ax", "imu/ay", "imu/az"].map(|name| {
             let axis = Channel::gauge(name).expect("valid").unit("m/s2").single_precision();
-            source.channel(axis).expect("declared")
+            publisher.channel(axis).expect("declared")
         });
         let channels = hub.view().channels().to_vec();
         let mut chance = Chance(3);

@@ -550,9 +550,9 @@ mod tests {
     #[test]
     fn one_row_is_an_object_of_values() {
         let hub = hub();
-        let source = hub.source("test");
-        let a = source.channel(Channel::gauge("cpu/usage").expect("valid")).expect("declared");
-        let b = source.channel(Channel::state("door").expect("valid")).expect("declared");
+        let publisher = hub.publisher("test");
+        let a = publisher.channel(Channel::gauge("cpu/usage").expect("valid")).expect("declared");
+        let b = publisher.channel(Channel::state("door").expect("valid")).expect("declared");
         let mut batch = Batch::at(at(101_118));
         batch.set(a, 48.31);
         batch.set(b, "a \"b\"\n");
@@ -567,8 +567,8 @@ mod tests {
     #[test]
     fn many_rows_are_columns_and_what_is_missing_is_null() {
         let hub = hub();
-        let source = hub.source("test");
-        let ax = source.channel(Channel::gauge("imu/ax").expect("valid")).expect("declared");
+        let publisher = hub.publisher("test");
+        let ax = publisher.channel(Channel::gauge("imu/ax").expect("valid")).expect("declared");
         let steps = [1, 2].map(Duration::from_millis).to_vec();
         let mut batch = Batch::rows_at(at(100_000), steps);
         batch.column(ax, [0.01, f64::NAN, 2.0].map(Value::from));
@@ -582,10 +582,10 @@ mod tests {
     #[test]
     fn a_reading_of_single_precision_has_no_digits_that_mean_nothing() {
         let hub = hub();
-        let source = hub.source("test");
+        let publisher = hub.publisher("test");
         let single = |name: &str| Channel::gauge(name).expect("valid").single_precision();
-        let a = source.channel(single("a")).expect("declared");
-        let b = source.channel(single("b")).expect("declared");
+        let a = publisher.channel(single("a")).expect("declared");
+        let b = publisher.channel(single("b")).expect("declared");
         let mut batch = Batch::rows_at(at(100_000), vec![Duration::from_millis(1)]);
         batch.column(a, [f64::from(0.1_f32), 9.81].map(Value::from));
         batch.column(b, [16_777_216.0, 1e300].map(Value::from));
@@ -593,7 +593,7 @@ mod tests {
         assert!(json.ends_with(r#""values":{"a":[0.1,9.81],"b":[16777216,1e+300]}}"#), "{json}");
         let mut batch = Batch::at(at(100_002));
         batch.set(a, f64::from(0.1_f32));
-        let seq = source.publish(batch);
+        let seq = publisher.publish(batch);
         let view = hub.view();
         let last = latest(seq, view.channels(), |at| Fixed.wall_of(at));
         assert!(last.ends_with(r#""values":{"a":0.1}}"#), "{last}");
@@ -603,13 +603,13 @@ mod tests {
     #[test]
     fn hello_describes_and_the_snapshot_has_the_latest() {
         let hub = hub();
-        let source = hub.source("test");
+        let publisher = hub.publisher("test");
         let channel = Channel::gauge("cpu/usage").expect("valid").unit("%").range(0.0, 100.0);
-        let id = source.channel(channel).expect("declared");
+        let id = publisher.channel(channel).expect("declared");
         let mut batch = Batch::at(at(100_500));
         batch.set(id, 12.0);
-        let seq = source.publish(batch);
-        source.fail(id, "no such file");
+        let seq = publisher.publish(batch);
+        publisher.fail(id, "no such file");
         let head = Hello {
             version: 1,
             device: "pi",
@@ -636,14 +636,14 @@ mod tests {
     #[test]
     fn a_thousand_channels_come_in_short_parts_and_each_once() {
         let hub = hub();
-        let source = hub.source("test");
+        let publisher = hub.publisher("test");
         let mut batch = Batch::at(at(100_000));
         for number in 0..1000 {
             let channel = Channel::gauge(&format!("group/{number}")).expect("valid");
-            let id = source.channel(channel.label("x".repeat(20))).expect("declared");
+            let id = publisher.channel(channel.label("x".repeat(20))).expect("declared");
             batch.set(id, f64::from(number));
         }
-        source.publish(batch);
+        publisher.publish(batch);
         let view = hub.view();
         let parts = channels(view.channels().iter());
         assert!(parts.len() > 5 && parts.iter().all(|part| part.len() < PART_BYTES + 64));

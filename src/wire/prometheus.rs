@@ -111,10 +111,10 @@ mod tests {
     #[test]
     fn readings_are_labelled_and_escaped_and_only_good_numbers_appear() {
         let hub = Hub::new(HubSettings::default());
-        let source = hub.source("my \"source\"");
+        let publisher = hub.publisher("my \"source\"");
         let mut batch = Batch::at(BootTime::default());
         let mut add = |channel: Channel, value: Value| {
-            let id = source.channel(channel).expect("declared");
+            let id = publisher.channel(channel).expect("declared");
             batch.set(id, value);
             id
         };
@@ -123,8 +123,8 @@ mod tests {
         add(Channel::state("door").expect("valid"), true.into());
         add(Channel::state("name").expect("valid"), "text".into());
         let broken = add(Channel::gauge("broken").expect("valid"), 1.0.into());
-        source.publish(batch);
-        source.fail(broken, "unplugged");
+        publisher.publish(batch);
+        publisher.fail(broken, "unplugged");
         let mut page = Page::default();
         page.single("boardcast_panics_total", "counter", "Panics.", 0);
         let pushed = [("stdin", 7), ("a\"b", 0)].into_iter();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use boardcast::{
-    sources::{Polled, Readings, found::Found, vitals::Vitals},
+    sources::{Readings, Source, found::Found, vitals::Vitals},
     telemetry::{BootTime, Channel, Hub, HubSettings},
 };
 

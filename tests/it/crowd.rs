@@ -19,7 +19,7 @@ use std::{
 use boardcast::{
     App,
     net::{Gate, Limits},
-    telemetry::{Batch, Channel, ChannelId, Clock, Hub, HubSettings, Source, SystemClock},
+    telemetry::{Batch, Channel, ChannelId, Clock, Hub, HubSettings, Publisher, SystemClock},
     wire::binary,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -51,8 +51,8 @@ fn the_board() {
         return;
     }
     let hub = Hub::new(HubSettings { ring_bytes: 256 * 1024, ..HubSettings::default() });
-    let source = hub.source("crowd");
-    let declare = |name: &str| source.channel(Channel::gauge(name).expect("valid"));
+    let publisher = hub.publisher("crowd");
+    let declare = |name: &str| publisher.channel(Channel::gauge(name).expect("valid"));
     let ids = CHANNELS.map(|name| declare(name).expect("declared"));
     let app = App::new(hub.clone());
     let limits = Limits { connections: 900, ..Limits::default() };
@@ -64,13 +64,13 @@ fn the_board() {
     nix::unistd::dup2_stdout(nowhere).expect("set");
     let start = Instant::now();
     for count in 1.. {
-        publish(&hub, &source, &ids);
+        publish(&hub, &publisher, &ids);
         let next = start + Duration::from_secs(1) / BATCHES_A_SECOND * count;
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }
 
-fn publish(hub: &Hub, source: &Source, ids: &[ChannelId]) {
+fn publish(hub: &Hub, publisher: &Publisher, ids: &[ChannelId]) {
     let seq = hub.view().seq() + 1;
     let mut batch = Batch::at(hub.clock().boot());
     for (channel, &id) in ids.iter().enumerate() {
@@ -80,7 +80,7 @@ fn publish(hub: &Hub, source: &Source, ids: &[ChannelId]) {
             None => {}
         }
     }
-    assert_eq!(source.publish(batch), seq);
+    assert_eq!(publisher.publish(batch), seq);
 }
 
 fn start_board() -> Binary {

@@ -10,14 +10,15 @@ use crate::fixture::*;
 
 /// Two more channels beside `count`.
 fn two_more(board: &Board) -> [ChannelId; 2] {
-    ["cpu/usage", "cpu/frequency"]
-        .map(|name| board.source().channel(Channel::gauge(name).expect("valid")).expect("declared"))
+    ["cpu/usage", "cpu/frequency"].map(|name| {
+        board.publisher().channel(Channel::gauge(name).expect("valid")).expect("declared")
+    })
 }
 
 fn publish(board: &Board, values: &[(ChannelId, f64)]) -> u64 {
     let mut batch = Batch::at(board.hub.clock().boot());
     values.iter().for_each(|&(id, value)| batch.set(id, value));
-    board.source().publish(batch)
+    board.publisher().publish(batch)
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn many_rows_arrive_as_one_batch() {
     let mut batch = Batch::rows_at(board.hub.clock().boot(), vec![step, 2 * step]);
     batch.column(x, [1.0, 2.0, 3.0].map(Into::into));
     batch.column(y, [4.0, 5.0, 6.0].map(Into::into));
-    board.source().publish(batch);
+    board.publisher().publish(batch);
     let data = client.next("data");
     assert_eq!(data["dt"], serde_json::json!([0, 0.001, 0.002]));
     assert_eq!(data["values"]["cpu/usage"], serde_json::json!([1, 2, 3]));

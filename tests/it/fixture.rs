@@ -14,7 +14,7 @@ use std::{
 use boardcast::{
     App,
     net::{self, Application, Ended, Gate, Handle, Limits, Listeners},
-    telemetry::{Batch, Channel, ChannelId, Hub, HubSettings, Source},
+    telemetry::{Batch, Channel, ChannelId, Hub, HubSettings, Publisher},
 };
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
@@ -96,7 +96,7 @@ impl Drop for Engine {
 pub(crate) struct Board {
     pub(crate) engine: Engine,
     pub(crate) hub: Hub,
-    source: Source,
+    publisher: Publisher,
     channel: ChannelId,
 }
 
@@ -107,30 +107,30 @@ impl Board {
 
     pub(crate) fn with(settings: HubSettings, limits: Limits) -> Self {
         let hub = Hub::new(settings);
-        let source = hub.source("test");
-        let channel = source.channel(Channel::gauge("count").expect("valid")).expect("declared");
+        let publisher = hub.publisher("test");
+        let channel = publisher.channel(Channel::gauge("count").expect("valid")).expect("declared");
         let app = App::new(hub.clone());
         let engine = Engine::start(app.clone(), Gate::local(), limits);
         app.watch(engine.handle());
-        Self { engine, hub, source, channel }
+        Self { engine, hub, publisher, channel }
     }
 
-    pub(crate) fn source(&self) -> &Source {
-        &self.source
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.publisher
     }
 
     /// Publishes the next number: batch `n` carries the value `n`.
     pub(crate) fn publish(&self) -> u64 {
         let mut batch = Batch::at(self.hub.clock().boot());
         batch.set(self.channel, self.hub.view().seq() + 1);
-        self.source.publish(batch)
+        self.publisher.publish(batch)
     }
 
     /// Publishes a batch with a text of this many bytes.
     pub(crate) fn publish_text(&self, bytes: usize) -> u64 {
         let mut batch = Batch::at(self.hub.clock().boot());
         batch.set(self.channel, "x".repeat(bytes).as_str());
-        self.source.publish(batch)
+        self.publisher.publish(batch)
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -32,14 +32,14 @@ fn numbers(list: &Value) -> Vec<Option<f64>> {
 /// nothing, and a 9.
 fn board() -> Board {
     let board = Board::start();
-    let source = board.source();
-    let id = source.channel(Channel::gauge("room/temp").expect("valid")).expect("declared");
+    let publisher = board.publisher();
+    let id = publisher.channel(Channel::gauge("room/temp").expect("valid")).expect("declared");
     let now = board.hub.clock().boot().since_boot().as_secs();
     for (second, value) in [(now - 100, 1.0), (now - 100, 2.0), (now - 100, 4.5), (now - 40, 9.25)]
     {
         let mut batch = Batch::at(boardcast::telemetry::BootTime::new(Duration::from_secs(second)));
         batch.set(id, value);
-        source.publish(batch);
+        publisher.publish(batch);
     }
     board
 }
@@ -107,13 +107,13 @@ fn it_comes_as_csv_and_compressed_when_asked_for() {
 fn what_cannot_be_answered_is_said_in_a_sentence() {
     let board = Board::with(HubSettings::default(), Default::default());
     let address = board.engine.address;
-    let source = board.source();
+    let publisher = board.publisher();
     let mut batch = Batch::at(board.hub.clock().boot());
     for number in 0..400 {
         let channel = Channel::gauge(&format!("many/{number}")).expect("valid");
-        batch.set(source.channel(channel).expect("declared"), 1.0);
+        batch.set(publisher.channel(channel).expect("declared"), 1.0);
     }
-    source.publish(batch);
+    publisher.publish(batch);
     for (path, word) in [
         ("/api/history", "channels=cpu/usage"),
         ("/api/history?channels=%23&points=600", "points=166"),

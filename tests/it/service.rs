@@ -14,7 +14,7 @@ use boardcast::{
         Answer as Reply, Application, Bell, Cursor, Feed, Frames, Gate, Limits, Request, Upgrade,
     },
     pulse::{Pulse, Watch},
-    sources::{Polled, Readings, Sampler},
+    sources::{Readings, Sampler, Source},
     telemetry::{BootTime, Hub, HubSettings},
 };
 use nix::sys::signal::Signal;
@@ -179,7 +179,7 @@ fn assert_follows(signs: &mpsc::Receiver<()>, hang: impl FnOnce() -> mpsc::Sende
 /// A source that a test can hold.
 struct Held(mpsc::Receiver<(mpsc::Sender<()>, mpsc::Receiver<()>)>);
 
-impl Polled for Held {
+impl Source for Held {
     fn name(&self) -> &str {
         "held"
     }

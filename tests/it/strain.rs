@@ -626,7 +626,7 @@ fn a_slow_client_of_a_board_with_a_thousand_channels_gets_it_all_without_a_gap()
     let ids: Vec<_> = (0..1000)
         .map(|number| {
             let channel = Channel::gauge(&format!("many/{number}")).expect("valid");
-            board.source().channel(channel.label("one of a great many")).expect("declared")
+            board.publisher().channel(channel.label("one of a great many")).expect("declared")
         })
         .collect();
     publish_all(&board, &ids);
@@ -656,7 +656,7 @@ fn publish_all(board: &Board, ids: &[ChannelId]) {
     for (number, &id) in ids.iter().enumerate() {
         batch.set(id, number as f64);
     }
-    board.source().publish(batch);
+    board.publisher().publish(batch);
 }
 
 /// Descriptions and values of all channels, and then two hundred batches.

@@ -66,10 +66,10 @@ fn a_new_channel_is_described_before_its_first_value() {
     let mut client = board.client();
     client.next("data");
     let door = Channel::state("door").expect("valid");
-    let door = board.source().channel(door).expect("declared");
+    let door = board.publisher().channel(door).expect("declared");
     let mut batch = Batch::at(board.hub.clock().boot());
     batch.set(door, true);
-    board.source().publish(batch);
+    board.publisher().publish(batch);
     let described = client.json();
     assert_eq!(described["type"], "channels");
     assert_eq!(described["channels"][0]["name"], "door");
@@ -82,7 +82,7 @@ fn a_changed_status_is_told_with_its_reason() {
     let mut client = board.client();
     client.next("data");
     let id = board.hub.view().channels()[0].id;
-    board.source().fail(id, "the wire is cut");
+    board.publisher().fail(id, "the wire is cut");
     let told = client.next("channels");
     assert_eq!(told["channels"][0]["status"], "error");
     assert_eq!(told["channels"][0]["reason"], "the wire is cut");
@@ -94,10 +94,10 @@ fn a_thousand_channels_arrive_whole_in_short_messages() {
     let mut batch = Batch::at(board.hub.clock().boot());
     for number in 0..1000 {
         let channel = Channel::gauge(&format!("many/{number}")).expect("valid");
-        let id = board.source().channel(channel.label("a channel")).expect("declared");
+        let id = board.publisher().channel(channel.label("a channel")).expect("declared");
         batch.set(id, f64::from(number));
     }
-    board.source().publish(batch);
+    board.publisher().publish(batch);
     let mut client = board.client();
     let mut described = client.json()["channels"].as_array().expect("a list").len();
     let mut valued = 0;

@@ -117,10 +117,10 @@ fn it_says_so_when_no_channel_matches_and_waits_for_one() {
     let mut watch = Piped::start(&["watch", &board.engine.address.to_string(), "late/+"]);
     assert_eq!(watch.next()["values"], serde_json::json!({}));
     let late = Channel::gauge("late/one").expect("valid");
-    let id = board.source().channel(late).expect("declared");
+    let id = board.publisher().channel(late).expect("declared");
     let mut batch = Batch::at(board.hub.clock().boot());
     batch.set(id, 1.5);
-    board.source().publish(batch);
+    board.publisher().publish(batch);
     assert_eq!(watch.next()["values"], serde_json::json!({"late/one": 1.5}));
     watch.child.kill().expect("killed");
     assert_eq!(watch.wait().1, "boardcast: no channel matches, so far\n");
@@ -158,10 +158,11 @@ fn once_gathers_a_snapshot_of_many_parts() {
     let mut batch = Batch::at(board.hub.clock().boot());
     for number in 0..900 {
         let name = format!("many/{number}/{}", "x".repeat(60));
-        let id = board.source().channel(Channel::gauge(&name).expect("valid")).expect("declared");
+        let id =
+            board.publisher().channel(Channel::gauge(&name).expect("valid")).expect("declared");
         batch.set(id, f64::from(number) + 0.25);
     }
-    board.source().publish(batch);
+    board.publisher().publish(batch);
     let once = run(&["once", "--json", &board.engine.address.to_string(), "many/#"]);
     let whole: Value = serde_json::from_slice(&once.stdout).expect("JSON");
     let values = whole["values"].as_object().expect("values");
@@ -384,10 +385,10 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 fn with_text(value: &str) -> Board {
     let board = Board::start();
     let channel = Channel::state("door").expect("valid").label("\x1b]0;label\x07");
-    let id = board.source().channel(channel).expect("declared");
+    let id = board.publisher().channel(channel).expect("declared");
     let mut batch = Batch::at(board.hub.clock().boot());
     batch.set(id, value);
-    board.source().publish(batch);
+    board.publisher().publish(batch);
     board
 }
 

@@ -2,22 +2,22 @@
 
 use super::*;
 use crate::{
-    telemetry::{BootTime, Channel, ChannelId, Clock, HubSettings, Source},
+    telemetry::{BootTime, Channel, ChannelId, Clock, HubSettings, Publisher},
     wire::subscribe,
 };
 
-fn hub(ring_bytes: usize) -> (Hub, Source) {
+fn hub(ring_bytes: usize) -> (Hub, Publisher) {
     let hub = Hub::new(HubSettings { ring_bytes, ..HubSettings::default() });
-    let source = hub.source("test");
-    source.channel(Channel::gauge("count").expect("valid")).expect("declared");
-    (hub, source)
+    let publisher = hub.publisher("test");
+    publisher.channel(Channel::gauge("count").expect("valid")).expect("declared");
+    (hub, publisher)
 }
 
-fn publish(hub: &Hub, source: &Source) -> u64 {
+fn publish(hub: &Hub, publisher: &Publisher) -> u64 {
     let id = hub.view().channels()[0].id;
     let mut batch = Batch::at(hub.clock().boot());
     batch.set(id, 1.0);
-    source.publish(batch)
+    publisher.publish(batch)
 }
 
 fn fill(viewer: &mut Viewer, now: Instant) -> Vec<Bytes> {
@@ -54,11 +54,11 @@ fn take_all(viewer: &mut Viewer, now: Instant) -> Vec<String> {
 
 #[test]
 fn viewers_at_the_same_place_get_the_same_bytes() {
-    let (hub, source) = hub(1 << 20);
+    let (hub, publisher) = hub(1 << 20);
     let telemetry = Telemetry::new(hub.clone());
     let now = Instant::now();
     let mut viewers = [(); 2].map(|()| viewer(&telemetry));
-    publish(&hub, &source);
+    publish(&hub, &publisher);
     let snapshots: Vec<_> = viewers.iter_mut().map(|v| fill(v, now).pop()).collect();
     assert_eq!(
         snapshots[0].as_ref().map(|f| f.as_ptr()),
@@ -67,7 +67,7 @@ fn viewers_at_the_same_place_get_the_same_bytes() {
     for viewer in &mut viewers {
         take_all(viewer, now);
     }
-    publish(&hub, &source);
+    publish(&hub, &publisher);
     let batches: Vec<_> = viewers.iter_mut().map(|v| fill(v, now)).collect();
     assert_eq!((batches[0].len(), batches[1].len()), (1, 1));
     assert_eq!(batches[0][0].as_ptr(), batches[1][0].as_ptr(), "encoded twice");
@@ -75,7 +75,7 @@ fn viewers_at_the_same_place_get_the_same_bytes() {
 
 #[test]
 fn what_was_not_taken_is_offered_again() {
-    let (hub, source) = hub(1 << 20);
+    let (hub, publisher) = hub(1 << 20);
     let mut viewer = viewer(&Telemetry::new(hub.clone()));
     let now = Instant::now();
     let first = fill(&mut viewer, now);
@@ -84,7 +84,7 @@ fn what_was_not_taken_is_offered_again() {
     assert_eq!(fill(&mut viewer, now), first[1..]);
     take(&mut viewer, 1, now);
     for _ in 0..5 {
-        publish(&hub, &source);
+        publish(&hub, &publisher);
     }
     assert_eq!(fill(&mut viewer, now).len(), 5);
     take(&mut viewer, 2, now);
@@ -95,13 +95,13 @@ fn what_was_not_taken_is_offered_again() {
 
 #[test]
 fn an_overtaken_viewer_gets_one_gap_and_the_snapshot_that_it_names() {
-    let (hub, source) = hub(10_000);
+    let (hub, publisher) = hub(10_000);
     let mut viewer = viewer(&Telemetry::new(hub.clone()));
     let now = Instant::now();
     take_all(&mut viewer, now);
     let mut last = 0;
     for _ in 0..1000 {
-        last = publish(&hub, &source);
+        last = publish(&hub, &publisher);
     }
     let texts = take_all(&mut viewer, now);
     assert_eq!(texts.len(), 2, "{texts:?}");
@@ -112,13 +112,13 @@ fn an_overtaken_viewer_gets_one_gap_and_the_snapshot_that_it_names() {
 
 #[test]
 fn one_that_is_overtaken_while_its_snapshot_is_under_way_gets_the_gap_afterwards() {
-    let (hub, source) = hub(10_000);
+    let (hub, publisher) = hub(10_000);
     let mut viewer = viewer(&Telemetry::new(hub.clone()));
     let now = Instant::now();
     fill(&mut viewer, now);
     take(&mut viewer, 1, now);
     for _ in 0..1000 {
-        publish(&hub, &source);
+        publish(&hub, &publisher);
     }
     let mut frames = Frames::default();
     viewer.fill(now, &mut frames);
@@ -131,11 +131,11 @@ fn one_that_is_overtaken_while_its_snapshot_is_under_way_gets_the_gap_afterwards
 
 #[test]
 fn a_heartbeat_comes_after_silence_only_and_names_the_cursor() {
-    let (hub, source) = hub(1 << 20);
+    let (hub, publisher) = hub(1 << 20);
     let mut viewer = viewer(&Telemetry::new(hub.clone()));
     let start = Instant::now();
     take_all(&mut viewer, start);
-    let seq = publish(&hub, &source);
+    let seq = publish(&hub, &publisher);
     let later = start + Duration::from_secs(10);
     assert_eq!(take_all(&mut viewer, later).len(), 1);
     assert_eq!(take_all(&mut viewer, start + HEARTBEAT), [""; 0], "a batch came meanwhile");
@@ -147,13 +147,13 @@ fn a_heartbeat_comes_after_silence_only_and_names_the_cursor() {
 
 #[test]
 fn a_status_that_changes_is_described_before_the_next_batch() {
-    let (hub, source) = hub(1 << 20);
+    let (hub, publisher) = hub(1 << 20);
     let mut viewer = viewer(&Telemetry::new(hub.clone()));
     let now = Instant::now();
     take_all(&mut viewer, now);
     let id = hub.view().channels()[0].id;
-    source.fail(id, "broken");
-    publish(&hub, &source);
+    publisher.fail(id, "broken");
+    publish(&hub, &publisher);
     let texts = take_all(&mut viewer, now);
     assert!(texts[0].contains(r#"{"type":"channels","#), "{texts:?}");
     assert!(texts[1].contains(r#"{"type":"data","#), "{texts:?}");
@@ -162,7 +162,7 @@ fn a_status_that_changes_is_described_before_the_next_batch() {
 /// A board with these channels of one source, and what its viewers share.
 struct Board {
     hub: Hub,
-    source: Source,
+    publisher: Publisher,
     ids: Vec<ChannelId>,
     telemetry: Telemetry,
 }
@@ -170,18 +170,18 @@ struct Board {
 impl Board {
     fn new(names: &[&str]) -> Self {
         let hub = Hub::new(HubSettings::default());
-        let source = hub.source("test");
-        let declare = |name: &&str| source.channel(Channel::gauge(name).expect("valid"));
+        let publisher = hub.publisher("test");
+        let declare = |name: &&str| publisher.channel(Channel::gauge(name).expect("valid"));
         let ids = names.iter().map(|name| declare(name).expect("declared")).collect();
         let telemetry = Telemetry::new(hub.clone());
-        Self { hub, source, ids, telemetry }
+        Self { hub, publisher, ids, telemetry }
     }
 
     /// One batch with these values of the channels with these indices.
     fn publish(&self, values: &[(usize, f64)]) -> u64 {
         let mut batch = Batch::at(self.hub.clock().boot());
         values.iter().for_each(|&(index, value)| batch.set(self.ids[index], value));
-        self.source.publish(batch)
+        self.publisher.publish(batch)
     }
 
     fn asking(&self, encoding: Encoding, query: &str) -> (Viewer, Arc<Wishes>) {
@@ -327,10 +327,10 @@ fn resuming_is_exact_or_not_at_all() {
 
 #[test]
 fn what_the_ring_no_longer_holds_cannot_be_resumed() {
-    let (hub, source) = hub(10_000);
+    let (hub, publisher) = hub(10_000);
     let telemetry = Telemetry::new(hub.clone());
     for _ in 0..1000 {
-        publish(&hub, &source);
+        publish(&hub, &publisher);
     }
     let now = Instant::now();
     let oldest = hub.view().oldest();
@@ -406,7 +406,7 @@ fn a_binary_client_gets_numbers_in_columns_and_the_rest_as_json() {
     board.publish(&[(0, 2.5), (1, f64::NAN)]);
     let mut batch = Batch::at(board.hub.clock().boot());
     batch.set(board.ids[0], "a text");
-    board.source.publish(batch);
+    board.publisher.publish(batch);
     let frames = fill(&mut viewer, now);
     assert_eq!((frames[0][0], frames[1][0]), (0x82, 0x81), "opcodes");
     let data = binary::decode(&frames[0][2..]).expect("valid").expect("data");
@@ -459,17 +459,17 @@ impl Clock for Set {
 fn a_step_of_the_clock_is_told_before_the_first_reading_by_the_new_one() {
     let clock = Arc::<Set>::default();
     let hub = Hub::with_clock(HubSettings::default(), clock.clone());
-    let source = hub.source("test");
-    source.channel(Channel::gauge("count").expect("valid")).expect("declared");
+    let publisher = hub.publisher("test");
+    publisher.channel(Channel::gauge("count").expect("valid")).expect("declared");
     let telemetry = Telemetry::new(hub.clone());
     let mut viewers = [(); 2].map(|()| viewer(&telemetry));
     let now = Instant::now();
     viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, now)));
-    publish(&hub, &source);
+    publish(&hub, &publisher);
     let by_the_old = take_all(&mut viewers[0], now);
     assert_eq!(json_of(&by_the_old[0])["t"], 0.0);
     *clock.0.lock().expect("no panic") = 1.7e9;
-    publish(&hub, &source);
+    publish(&hub, &publisher);
     let texts = take_all(&mut viewers[0], now);
     assert!(
         texts[0].contains(r#"{"type":"clock","step":1700000000,"time":1700000000,"synced":true}"#)
@@ -483,15 +483,15 @@ fn a_step_of_the_clock_is_told_before_the_first_reading_by_the_new_one() {
 
 #[test]
 fn a_channel_that_comes_while_the_first_frames_wait_is_described_before_its_value() {
-    let (hub, source) = hub(1 << 20);
+    let (hub, publisher) = hub(1 << 20);
     let mut viewer = viewer(&Telemetry::new(hub.clone()));
     let now = Instant::now();
     // The socket took the hello; the snapshot waits for room.
     take(&mut viewer, 1, now);
-    let id = source.channel(Channel::gauge("late").expect("valid")).expect("declared");
+    let id = publisher.channel(Channel::gauge("late").expect("valid")).expect("declared");
     let mut batch = Batch::at(hub.clock().boot());
     batch.set(id, 1.0);
-    source.publish(batch);
+    publisher.publish(batch);
     let texts = take_all(&mut viewer, now);
     let place = |what: &str| texts.iter().position(|text| text.contains(what));
     let (described, read) = (place(r#""name":"late""#), place(r#""values":{"late":1}"#));
@@ -503,14 +503,14 @@ fn a_channel_that_comes_while_the_first_frames_wait_is_described_before_its_valu
 fn a_clock_that_is_set_while_the_first_frames_wait_is_told_before_the_first_reading_by_it() {
     let clock = Arc::<Set>::default();
     let hub = Hub::with_clock(HubSettings::default(), clock.clone());
-    let source = hub.source("test");
-    source.channel(Channel::gauge("count").expect("valid")).expect("declared");
+    let publisher = hub.publisher("test");
+    publisher.channel(Channel::gauge("count").expect("valid")).expect("declared");
     let mut viewer = viewer(&Telemetry::new(hub.clone()));
     let now = Instant::now();
-    publish(&hub, &source);
+    publish(&hub, &publisher);
     take(&mut viewer, 1, now);
     *clock.0.lock().expect("no panic") = 1.7e9;
-    publish(&hub, &source);
+    publish(&hub, &publisher);
     let texts = take_all(&mut viewer, now);
     let place = |what: &str| texts.iter().position(|text| text.contains(what));
     let (told, by_the_new) = (place(r#""type":"clock""#), place(r#""seq":2,"t":1700000000"#));
@@ -530,8 +530,8 @@ fn a_place_at_the_end_of_numbers_is_no_place() {
 fn what_a_tick_brings_is_by_the_clock_that_the_client_was_told() {
     let clock = Arc::<Set>::default();
     let hub = Hub::with_clock(HubSettings::default(), clock.clone());
-    let source = hub.source("test");
-    source.channel(Channel::gauge("count").expect("valid")).expect("declared");
+    let publisher = hub.publisher("test");
+    publisher.channel(Channel::gauge("count").expect("valid")).expect("declared");
     let telemetry = Telemetry::new(hub.clone());
     let paced = || {
         let wishes = Arc::<Wishes>::default();
@@ -542,7 +542,7 @@ fn what_a_tick_brings_is_by_the_clock_that_the_client_was_told() {
     let mut viewers = [paced(), paced()];
     let start = Instant::now();
     viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, start)));
-    publish(&hub, &source);
+    publish(&hub, &publisher);
     viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, start)));
     let tick = start + Duration::from_millis(1100);
     assert_eq!(json_of(&take_all(&mut viewers[0], tick)[0])["t"], 0.0);
@@ -569,19 +569,19 @@ fn a_subscribe_for_nothing_that_comes_before_the_greeting_is_answered() {
 fn bytes_are_shared_when_the_ring_is_full() {
     let mut bad = Vec::new();
     for columns in [1_u32, 2, 5, 10, 20, 40, 60, 80, 100, 150, 200, 300] {
-        let (hub, source) = hub(1 << 20);
+        let (hub, publisher) = hub(1 << 20);
         let telemetry = Telemetry::new(hub.clone());
         let mut ids = Vec::new();
         for number in 0..columns {
             let channel = Channel::gauge(&format!("some/channel/{number}")).expect("valid");
-            ids.push(source.channel(channel).expect("declared"));
+            ids.push(publisher.channel(channel).expect("declared"));
         }
         let publish = |base: f64| {
             let mut batch = Batch::at(hub.clock().boot());
             for &id in &ids {
                 batch.set(id, base + f64::from(id.get()) * 0.37);
             }
-            source.publish(batch);
+            publisher.publish(batch);
         };
         let now = Instant::now();
         let mut viewers = [(); 2].map(|()| viewer(&telemetry));

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::files::{Files, number};
 use crate::{
     sources::{
-        Polled, Readings,
+        Readings, Source,
         isolated::{Device, Round, Watch},
     },
     telemetry::{BootTime, Channel, Hub},
@@ -36,7 +36,7 @@ impl WallClock {
     }
 }
 
-impl Polled for WallClock {
+impl Source for WallClock {
     fn name(&self) -> &str {
         SOURCE
     }

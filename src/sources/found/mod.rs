@@ -48,11 +48,11 @@ use std::{
 pub use self::clock::WallClock;
 use self::scan::{Scan, Spec};
 use super::{
-    Polled, Readings,
+    Readings, Source,
     isolated::{Device, Lane, Member, Round, Watch},
     publication::Publication,
 };
-use crate::telemetry::{BootTime, Hub, Source};
+use crate::telemetry::{BootTime, Hub, Publisher};
 
 /// How often it is looked which devices there are.
 const SCAN_EVERY: Duration = Duration::from_secs(5);
@@ -81,7 +81,7 @@ impl Found {
         let lanes = Lanes {
             hub: hub.clone(),
             interval,
-            sources: HashMap::new(),
+            publishers: HashMap::new(),
             list: Vec::new(),
             alive: Arc::new(()),
             stopped: false,
@@ -89,7 +89,7 @@ impl Found {
         };
         let lanes = Arc::new(Mutex::new(lanes));
         let scanner = Scanner { scan: Scan::new(root), lanes: lanes.clone() };
-        let nothing = Publication::new(Arc::new(hub.source("found")), interval);
+        let nothing = Publication::new(Arc::new(hub.publisher("found")), interval);
         let members: Vec<Member> = vec![(Box::new(scanner), nothing)];
         let scan = Lane::start("scan", SCAN_EVERY, hub, members, Arc::new(()))?;
         Ok(Self { interval, scan, lanes })
@@ -101,7 +101,7 @@ impl Found {
     }
 }
 
-impl Polled for Found {
+impl Source for Found {
     fn name(&self) -> &str {
         "found"
     }
@@ -151,7 +151,7 @@ struct Lanes {
     interval: Duration,
     /// One of each kind: the hub marks the channels of a source as gone when
     /// it is dropped.
-    sources: HashMap<&'static str, Arc<Source>>,
+    publishers: HashMap<&'static str, Arc<Publisher>>,
     list: Vec<(Vec<Spec>, Lane)>,
     /// Each thread holds one more of it, until it ends.
     alive: Arc<()>,
@@ -193,9 +193,9 @@ impl Lanes {
         let every = specs.iter().map(|spec| spec.every).max().unwrap_or_default();
         let every = every.max(self.interval);
         let members = specs.iter().map(|spec| {
-            let source = self.sources.entry(spec.source);
-            let source = source.or_insert_with(|| Arc::new(self.hub.source(spec.source)));
-            (spec.device(), Publication::new(source.clone(), every))
+            let publisher = self.publishers.entry(spec.source);
+            let publisher = publisher.or_insert_with(|| Arc::new(self.hub.publisher(spec.source)));
+            (spec.device(), Publication::new(publisher.clone(), every))
         });
         let members: Vec<Member> = members.collect();
         let name = if specs.len() == 1 { &specs[0].level } else { "others" };

@@ -19,7 +19,7 @@ use self::table::Table;
 use crate::{
     error::Error,
     net::Counter,
-    telemetry::{BootTime, Channel, ChannelId, Hub, Source, Value},
+    telemetry::{BootTime, Channel, ChannelId, Hub, Publisher, Value},
     wire::line::{self, BadLine, Point, Points, Stamp},
 };
 
@@ -47,7 +47,7 @@ struct Shared {
 }
 
 struct State {
-    source: Source,
+    publisher: Publisher,
     known: HashMap<Box<str>, Known>,
     points: Points,
     /// Values that are taken and not yet published.
@@ -75,7 +75,7 @@ impl Intake {
     /// A source of this name. No two of a hub should have the same.
     pub fn new(hub: &Hub, name: &str) -> Self {
         let state = State {
-            source: hub.source(name),
+            publisher: hub.publisher(name),
             known: HashMap::new(),
             points: Points::default(),
             table: Table::default(),
@@ -249,7 +249,7 @@ impl State {
     /// and its value.
     fn know(&mut self, point: &Point<'_>) -> Result<(ChannelId, Value), Error> {
         if !self.known.contains_key(point.name) {
-            let id = self.source.channel(describe(point, point.unit)?)?;
+            let id = self.publisher.channel(describe(point, point.unit)?)?;
             let unit = point.unit.map(Into::into);
             self.known.insert(point.name.into(), Known { id, unit, last: 0.0 });
         }
@@ -257,7 +257,7 @@ impl State {
             return Err(Error::Channel("a channel was lost".into()));
         };
         if point.unit.is_some() && point.unit != known.unit.as_deref() {
-            self.source.channel(describe(point, point.unit)?)?;
+            self.publisher.channel(describe(point, point.unit)?)?;
             known.unit = point.unit.map(Into::into);
         }
         let value = match *point.value {
@@ -285,7 +285,7 @@ impl State {
 
     fn publish(&mut self) {
         self.table.empty_into(|batch| {
-            self.source.publish(batch);
+            self.publisher.publish(batch);
         });
     }
 }

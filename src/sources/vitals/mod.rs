@@ -42,7 +42,7 @@ use self::{
     board::Board, cpu::Cpu, disk::Disks, filesystems::Filesystems, frequency::Frequency,
     load::Load, memory::Memory, network::Network, pressure::Pressure, space::Statvfs,
 };
-use super::{Polled, Readings};
+use super::{Readings, Source};
 use crate::telemetry::BootTime;
 
 /// The source `vitals`.
@@ -80,7 +80,7 @@ impl Vitals {
     }
 }
 
-impl Polled for Vitals {
+impl Source for Vitals {
     fn name(&self) -> &str {
         "vitals"
     }

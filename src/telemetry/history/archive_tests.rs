@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 use crate::telemetry::{
-    Batch, BootTime, ChannelId, Source, Summary,
+    Batch, BootTime, ChannelId, Publisher, Summary,
     history::{
         Series,
         oracle::{Dice, Hands, board, instant},
@@ -86,26 +86,26 @@ const HOUR: i64 = 3_600_000;
 /// A day in 2026, in milliseconds.
 const TODAY: i64 = 1_763_796_000_000;
 
-type Parts = (Arc<Hands>, Hub, Source, Vec<ChannelId>);
+type Parts = (Arc<Hands>, Hub, Publisher, Vec<ChannelId>);
 
 /// A board that has run for some hours.
 fn busy(channels: usize, seconds: i64) -> Parts {
-    let (hands, hub, source, ids) = board(channels, 1 << 20);
+    let (hands, hub, publisher, ids) = board(channels, 1 << 20);
     hands.step(TODAY);
     let mut dice = Dice::new(3);
     for second in 0..seconds {
-        publish(&source, &ids, second * 1000, (dice.roll() % 1000) as f64 / 10.0);
+        publish(&publisher, &ids, second * 1000, (dice.roll() % 1000) as f64 / 10.0);
     }
     hands.set(seconds * 1000);
-    (hands, hub, source, ids)
+    (hands, hub, publisher, ids)
 }
 
-fn publish(source: &Source, ids: &[ChannelId], at: i64, value: f64) {
+fn publish(publisher: &Publisher, ids: &[ChannelId], at: i64, value: f64) {
     let mut batch = Batch::at(instant(at));
     for (number, id) in ids.iter().enumerate() {
         batch.set(*id, value + number as f64 * 1e10);
     }
-    source.publish(batch);
+    publisher.publish(batch);
 }
 
 /// An empty board with the same channels, so long after its start.
@@ -139,10 +139,10 @@ fn a_restart_of_the_program_loses_nothing() {
     folder.archive(&before).write().expect("written");
     assert_eq!(folder.names(), ["history"]);
 
-    let (_, after, source, ids_after) = fresh(5, 10_001_000, TODAY + 10_001_000);
+    let (_, after, publisher, ids_after) = fresh(5, 10_001_000, TODAY + 10_001_000);
     assert_eq!(folder.archive(&after).load(), Loaded::Done);
     assert_eq!(after.history().size().1, 5, "kept before anybody declares them");
-    publish(&source, &ids_after, 10_001_000, 1.0);
+    publish(&publisher, &ids_after, 10_001_000, 1.0);
     for (old, new) in ids.iter().zip(&ids_after) {
         let (old, new) = (all(&before, *old), all(&after, *new));
         assert!(old.len() > 1000);
@@ -171,10 +171,10 @@ fn after_a_reboot_the_curve_goes_on_by_the_wall_clock() {
     folder.archive(&before).write().expect("written");
     folder.boot("second");
     // Ten minutes later; the clock is right.
-    let (hands, after, source, ids_after) = fresh(1, 20_000, TODAY + 5_000_000 + 600_000);
+    let (hands, after, publisher, ids_after) = fresh(1, 20_000, TODAY + 5_000_000 + 600_000);
     hands.sync();
     assert_eq!(folder.archive(&after).load(), Loaded::Done);
-    publish(&source, &ids_after, 20_000, 1.0);
+    publish(&publisher, &ids_after, 20_000, 1.0);
     let (old, mut new) = (all(&before, ids[0]), all(&after, ids_after[0]));
     assert_eq!(new.len(), old.len() + 3, "and one reading in each resolution");
     new.retain(|(at, _)| *at < TODAY + 5_500_000);
@@ -194,10 +194,10 @@ fn a_file_of_an_earlier_start_waits_for_the_clock_but_not_for_ever() {
     folder.archive(&busy(1, 100).1).write().expect("written");
     folder.boot("second");
     // No battery: the clock starts in 1970.
-    let (hands, hub, source, ids) = fresh(1, 10_000, 10_000);
+    let (hands, hub, publisher, ids) = fresh(1, 10_000, 10_000);
     let mut archive = folder.archive(&hub);
     assert_eq!(archive.load(), Loaded::Waiting);
-    publish(&source, &ids, 11_000, 5.0);
+    publish(&publisher, &ids, 11_000, 5.0);
     hands.set(30_000);
     hands.step(TODAY + 300_000);
     assert_eq!(archive.load(), Loaded::Waiting, "it was set, but who says by whom");
@@ -219,10 +219,10 @@ fn what_still_waits_is_not_lost_by_a_write() {
     let folder = Folder::new();
     folder.archive(&busy(1, 1000).1).write().expect("written");
     folder.boot("second");
-    let (_, hub, source, ids) = fresh(1, 10_000, 10_000);
+    let (_, hub, publisher, ids) = fresh(1, 10_000, 10_000);
     let mut archive = folder.archive(&hub);
     assert_eq!(archive.load(), Loaded::Waiting);
-    publish(&source, &ids, 11_000, 5.0);
+    publish(&publisher, &ids, 11_000, 5.0);
     archive.write().expect("written");
     let buckets = all(&hub, ids[0]);
     assert!(buckets.len() > 900, "{}", buckets.len());
@@ -353,10 +353,10 @@ fn a_folder_is_not_taken_for_a_damaged_file() {
 #[test]
 fn channels_that_nobody_reads_any_more_leave_the_file_after_two_days() {
     let folder = Folder::new();
-    let (hands, hub, source, ids) = busy(2, 100);
+    let (hands, hub, publisher, ids) = busy(2, 100);
     let mut archive = folder.archive(&hub);
     hands.set(47 * HOUR);
-    publish(&source, &ids[..1], 47 * HOUR, 1.0);
+    publish(&publisher, &ids[..1], 47 * HOUR, 1.0);
     archive.write().expect("written");
     let kept = |hub: &Hub| {
         folder.archive(hub).load();
@@ -390,10 +390,10 @@ fn a_start_without_a_network_does_not_lose_what_was() {
     folder.archive(&busy(1, 1000).1).write().expect("written");
     folder.boot("second");
     // No battery and no network: the clock says 1970 to the end.
-    let (hands, hub, source, ids) = fresh(1, 130_000, 130_000);
+    let (hands, hub, publisher, ids) = fresh(1, 130_000, 130_000);
     let mut archive = folder.archive(&hub);
     assert_eq!(archive.load(), Loaded::Done);
-    publish(&source, &ids, 130_000, 5.0);
+    publish(&publisher, &ids, 130_000, 5.0);
     hands.set(200_000);
     archive.write().expect("written");
     folder.boot("third");
@@ -403,10 +403,10 @@ fn a_start_without_a_network_does_not_lose_what_was() {
     assert_eq!(archive.load(), Loaded::Done);
     archive.write().expect("written");
     assert_eq!(hub.history().size().1, 1);
-    let (hands, hub, source, _) = fresh(1, 30_000, TODAY + HOUR);
+    let (hands, hub, publisher, _) = fresh(1, 30_000, TODAY + HOUR);
     hands.sync();
     assert_eq!(folder.archive(&hub).load(), Loaded::Done);
-    publish(&source, &ids, 30_000, 6.0);
+    publish(&publisher, &ids, 30_000, 6.0);
     let buckets = all(&hub, ids[0]);
     assert!(buckets.len() > 900, "{} buckets", buckets.len());
     assert!(buckets.iter().all(|(at, _)| *at > TODAY - HOUR), "{:?}", buckets[0]);
@@ -420,11 +420,11 @@ fn over_many_reboots_nothing_drifts() {
     let mut wall = TODAY;
     for round in 0..=100 {
         folder.boot(&format!("boot {round}"));
-        let (hands, hub, source, ids) = fresh(1, 20_000, wall);
+        let (hands, hub, publisher, ids) = fresh(1, 20_000, wall);
         hands.sync();
         let mut archive = folder.archive(&hub);
         assert_eq!(archive.load(), Loaded::Done);
-        publish(&source, &ids, 20_000, f64::from(round));
+        publish(&publisher, &ids, 20_000, f64::from(round));
         truth.push(wall);
         for (number, step) in levels::LEVELS.iter().map(|level| level.step).enumerate() {
             let buckets = level(&hub, ids[0], number);

@@ -15,7 +15,7 @@ use super::{
     series::full,
     *,
 };
-use crate::telemetry::{BootTime, Clock, Hub, HubSettings, Source, Value};
+use crate::telemetry::{BootTime, Clock, Hub, HubSettings, Publisher, Value};
 
 /// A clock that the test sets, in milliseconds.
 #[derive(Debug, Default)]
@@ -85,18 +85,18 @@ impl Dice {
 pub(super) fn board(
     channels: usize,
     history_bytes: usize,
-) -> (Arc<Hands>, Hub, Source, Vec<ChannelId>) {
+) -> (Arc<Hands>, Hub, Publisher, Vec<ChannelId>) {
     let hands = Arc::new(Hands::default());
     let settings = HubSettings { history_bytes, ..HubSettings::default() };
     let hub = Hub::with_clock(settings, hands.clone());
-    let source = hub.source("test");
+    let publisher = hub.publisher("test");
     let ids = (0..channels).map(|number| {
         let name = format!("group/channel{number}");
         let channel = if number % 5 == 4 { Channel::counter(&name) } else { Channel::gauge(&name) };
-        source.channel(channel.expect("valid")).expect("declared")
+        publisher.channel(channel.expect("valid")).expect("declared")
     });
     let ids = ids.collect();
-    (hands, hub, source, ids)
+    (hands, hub, publisher, ids)
 }
 
 /// Every reading of one channel.
@@ -152,7 +152,7 @@ fn check(hub: &Hub, id: ChannelId, all: &Readings, range: Range<i64>, points: us
 fn any_readings_are_summed_up_as_by_hand() {
     for seed in 1..=60 {
         let mut dice = Dice::new(seed);
-        let (hands, hub, source, ids) = board(2, 1 << 20);
+        let (hands, hub, publisher, ids) = board(2, 1 << 20);
         let mut all = [Readings::default(), Readings::default()];
         let mut now = (dice.roll() % 100_000) as i64;
         for _ in 0..dice.roll() % 2000 {
@@ -175,7 +175,7 @@ fn any_readings_are_summed_up_as_by_hand() {
                 batch.column(*channel, values.into_iter().map(Value::from));
             }
             hands.set(now);
-            source.publish(batch);
+            publisher.publish(batch);
         }
         for (id, all) in ids.iter().zip(&all) {
             for (back, points) in
@@ -192,7 +192,7 @@ fn any_readings_are_summed_up_as_by_hand() {
 #[test]
 fn two_days_of_fifty_channels_fit_into_the_budget_and_are_right() {
     let budget = HubSettings::default().history_bytes;
-    let (hands, hub, source, ids) = board(50, budget);
+    let (hands, hub, publisher, ids) = board(50, budget);
     let mut dice = Dice::new(7);
     let (hour, end) = (3_600_000, 48 * 3_600_000);
     let mut all: Vec<_> = ids.iter().map(|_| Readings::default()).collect();
@@ -216,7 +216,7 @@ fn two_days_of_fifty_channels_fit_into_the_budget_and_are_right() {
             readings.0.push((now, value));
             batch.set(*id, value);
         }
-        source.publish(batch);
+        publisher.publish(batch);
         most = most.max(hub.history().size().0);
     }
     assert!(most <= budget, "{most} bytes");
@@ -250,12 +250,12 @@ fn two_days_of_fifty_channels_fit_into_the_budget_and_are_right() {
 
 /// Publishes a spread of readings at the start of each of so many blocks of
 /// the coarsest level, which begins a block in all three.
-fn fill(source: &Source, ids: &[ChannelId], blocks: std::ops::Range<i64>, value: f64) {
+fn fill(publisher: &Publisher, ids: &[ChannelId], blocks: std::ops::Range<i64>, value: f64) {
     for block in blocks {
         for (second, value) in [(0, value), (0, value + 1.0), (70, value)] {
             let mut batch = Batch::at(instant(block * 1_800_000 + second * 1000));
             ids.iter().for_each(|id| batch.set(*id, value));
-            source.publish(batch);
+            publisher.publish(batch);
         }
     }
 }
@@ -270,9 +270,9 @@ fn the_formula_of_the_setting_holds() {
     for (channels, value) in
         [(10, 0.5), (10, 1e12), (50, 0.5), (100, 1e12), (400, 0.5), (1024, 1e12)]
     {
-        let (_, hub, source, ids) = board(channels, budget);
+        let (_, hub, publisher, ids) = board(channels, budget);
         let most = if channels <= 50 { 160 } else { 3 + 8000 / channels as i64 };
-        fill(&source, &ids, 0..most, value);
+        fill(&publisher, &ids, 0..most, value);
         let history = hub.history();
         assert!(history.size().0 <= budget, "{channels}: {}", history.size().0);
         assert_eq!(history.size(), (history.lock().counted(), channels));
@@ -290,12 +290,12 @@ fn the_formula_of_the_setting_holds() {
 
 #[test]
 fn with_more_channels_the_second_day_goes_first_and_then_all_in_proportion() {
-    let (_, hub, source, ids) = board(200, 4 << 20);
+    let (_, hub, publisher, ids) = board(200, 4 << 20);
     // Two days of one channel, then all others begin.
     for now in 0..48 * 3600 {
         let mut batch = Batch::at(instant(now * 1000));
         batch.set(ids[0], 20.5 + (now % 2) as f64);
-        source.publish(batch);
+        publisher.publish(batch);
     }
     // How much of a level is held, in its own full times.
     let reach = |level: usize, all: f64| {
@@ -306,7 +306,7 @@ fn with_more_channels_the_second_day_goes_first_and_then_all_in_proportion() {
     // As many blocks as 80 channels would fill.
     for (others, expected) in [(79, [1.0, 1.0, 0.5]), (199, [0.38, 0.38, 0.19])] {
         let last = 96 + 80;
-        fill(&source, &ids[1..=others], 96..last, 0.5);
+        fill(&publisher, &ids[1..=others], 96..last, 0.5);
         let held = [reach(0, 0.25), reach(1, 3.0), reach(2, 48.0)];
         println!("{others} others: {held:?}");
         for (held, expected) in held.into_iter().zip(expected) {
@@ -321,14 +321,14 @@ fn with_more_channels_the_second_day_goes_first_and_then_all_in_proportion() {
 
 #[test]
 fn what_some_do_not_need_serves_the_others() {
-    let (_, hub, source, ids) = board(100, 4 << 20);
+    let (_, hub, publisher, ids) = board(100, 4 << 20);
     // Half of them never change: they take less than half.
     for second in (0..48 * 3600).step_by(30) {
         let mut batch = Batch::at(instant(second * 1000));
         for (number, id) in ids.iter().enumerate() {
             batch.set(*id, if number < 50 { 20.0 } else { (second % 77) as f64 });
         }
-        source.publish(batch);
+        publisher.publish(batch);
     }
     let takes = |id| hub.history().with(id, Series::heap).expect("held");
     let share = (4 << 20) / 100;
@@ -344,17 +344,17 @@ fn what_some_do_not_need_serves_the_others() {
 
 #[test]
 fn gaps_stay_gaps_and_what_is_no_number_leaves_no_trace() {
-    let (_, hub, source, ids) = board(2, 1 << 20);
+    let (_, hub, publisher, ids) = board(2, 1 << 20);
     for second in [0, 1, 2, 7, 8] {
         let mut batch = Batch::at(instant(second * 1000));
         batch.set(ids[0], 1.0);
         batch.set(ids[1], true);
-        source.publish(batch);
+        publisher.publish(batch);
     }
     let mut batch = Batch::at(instant(3000));
     batch.set(ids[0], Value::Null);
     batch.set(ids[1], "off");
-    source.publish(batch);
+    publisher.publish(batch);
     let history = hub.history();
     assert_eq!((history.has(ids[0]), history.has(ids[1]), history.size().1), (true, false, 1));
     let plan = history.plan(&ids, 0..10_000, 100);
@@ -366,13 +366,13 @@ fn gaps_stay_gaps_and_what_is_no_number_leaves_no_trace() {
 
 #[test]
 fn a_thousand_rows_a_second_are_summed_up_exactly() {
-    let (_, hub, source, ids) = board(1, 1 << 20);
+    let (_, hub, publisher, ids) = board(1, 1 << 20);
     for second in 0..3 {
         for tenth in 0..10 {
             let later = (1..100).map(Duration::from_millis).collect();
             let mut batch = Batch::rows_at(instant(second * 1000 + tenth * 100), later);
             batch.column(ids[0], (0..100).map(|row| Value::from(f64::from(row))));
-            source.publish(batch);
+            publisher.publish(batch);
         }
     }
     let history = hub.history();
@@ -388,15 +388,15 @@ fn a_thousand_rows_a_second_are_summed_up_exactly() {
 
 #[test]
 fn no_more_channels_are_begun_than_the_budget_has_room_for() {
-    let (_, hub, source, ids) = board(100, 64 << 10);
+    let (_, hub, publisher, ids) = board(100, 64 << 10);
     let mut batch = Batch::at(instant(0));
     ids.iter().for_each(|id| batch.set(*id, 1e300));
-    source.publish(batch);
+    publisher.publish(batch);
     let (bytes, channels) = hub.history().size();
     assert!(bytes <= 64 << 10 && (5..100).contains(&channels), "{bytes} bytes, {channels}");
-    let (_, off, source, ids) = board(1, 0);
+    let (_, off, publisher, ids) = board(1, 0);
     let mut batch = Batch::at(instant(0));
     batch.set(ids[0], 1.0);
-    source.publish(batch);
+    publisher.publish(batch);
     assert_eq!(off.history().size().1, 0);
 }

@@ -1,0 +1,182 @@
+//! The publishing end of a source.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{ChannelState, Hub, State};
+use crate::{
+    error::{Error, Result},
+    telemetry::{Batch, Channel, ChannelId, Status, Value},
+};
+
+/// A batch larger than this is split, so that one frame to a slow client
+/// stays short.
+pub(super) const MAX_BATCH: usize = 64 * 1024;
+
+/// The publishing end of one source. What it declares belongs to it; when it
+/// is dropped, its channels are marked [gone](Status::Gone).
+#[derive(Debug)]
+pub struct Publisher {
+    hub: Hub,
+    name: Arc<str>,
+}
+
+impl Publisher {
+    pub(super) fn new(hub: Hub, name: &str) -> Self {
+        Self { hub, name: name.into() }
+    }
+
+    /// The source's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Declares a channel, or describes one anew that is already this source's.
+    ///
+    /// # Errors
+    /// [`Error::ChannelTaken`] when another source has it,
+    /// [`Error::TooManyChannels`] when the table is full.
+    pub fn channel(&self, channel: Channel) -> Result<ChannelId> {
+        let max_channels = self.hub.0.max_channels;
+        let mut state = self.hub.lock();
+        let id = match state.by_name.get(&channel.name) {
+            Some(&id) => self.redeclare(&mut state, id, channel)?,
+            None if state.channels.len() >= max_channels => {
+                return Err(Error::TooManyChannels(max_channels));
+            }
+            None => self.declare(&mut state, channel),
+        };
+        drop(state);
+        self.hub.ring_bell();
+        Ok(id)
+    }
+
+    fn declare(&self, state: &mut State, channel: Channel) -> ChannelId {
+        let id = ChannelId(state.channels.len() as u32);
+        state.version += 1;
+        state.by_name.insert(channel.name.clone(), id);
+        state.channels.push(ChannelState {
+            id,
+            channel,
+            source: self.name.clone(),
+            status: Status::Ok,
+            value: Value::Null,
+            at: self.hub.0.clock.boot(),
+            seq: 0,
+            version: state.version,
+        });
+        id
+    }
+
+    fn redeclare(&self, state: &mut State, id: ChannelId, channel: Channel) -> Result<ChannelId> {
+        let State { channels, version, .. } = state;
+        let entry = &mut channels[id.0 as usize];
+        if entry.source != self.name {
+            let (channel, owner) = (channel.name.to_string(), entry.source.to_string());
+            return Err(Error::ChannelTaken { channel, owner });
+        }
+        if entry.channel != channel {
+            entry.channel = channel;
+            *version += 1;
+            entry.version = *version;
+        }
+        Ok(id)
+    }
+
+    /// Publishes a batch and returns the number that it got, or the last of
+    /// its numbers when it was so large (over 64 KiB) that it had to be split.
+    /// Columns of channels that belong to other sources are left out.
+    ///
+    /// Never waits for a reader, and never for the network.
+    pub fn publish(&self, mut batch: Batch) -> u64 {
+        let mut state = self.hub.lock();
+        self.hub.look_at_clock(&mut state);
+        let channels = &state.channels;
+        batch.retain(|id| {
+            channels.get(id.0 as usize).is_some_and(|entry| entry.source == self.name)
+        });
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            let half = if part.size() > MAX_BATCH { part.split() } else { None };
+            match half {
+                Some(half) => parts.extend([half, part]),
+                None => {
+                    // The ring counts what a batch holds, not its spare room.
+                    part.shrink();
+                    self.note(&mut state, part);
+                }
+            }
+        }
+        let seq = state.seq;
+        drop(state);
+        self.hub.ring_bell();
+        seq
+    }
+
+    fn note(&self, state: &mut State, batch: Batch) {
+        let State { channels, version, seq, ring, .. } = state;
+        let end = batch.end();
+        *seq += 1;
+        for (id, values) in batch.columns() {
+            let Some(entry) = channels.get_mut(id.0 as usize) else { continue };
+            let Some(value) = values.iter().rev().find(|value| !value.is_null()) else { continue };
+            // A reading that comes late must not hide a newer one.
+            if end >= entry.at || entry.value.is_null() {
+                entry.value = value.clone();
+                entry.at = end;
+                entry.seq = *seq;
+            }
+            entry.set_status(Status::Ok, version);
+        }
+        let channels = &*channels;
+        let describe = |id: ChannelId| channels.get(id.0 as usize).map(|entry| &entry.channel);
+        self.hub.0.history.note(&batch, describe);
+        ring.push(batch);
+    }
+
+    /// Says that a channel could not be read; its last good value stays.
+    pub fn fail(&self, id: ChannelId, reason: &str) {
+        self.set_status(id, Status::Error(reason.into()));
+    }
+
+    /// Changes after how long without a reading a channel is stale.
+    pub(crate) fn set_stale_after(&self, id: ChannelId, time: Duration) {
+        let mut state = self.hub.lock();
+        let State { channels, version, .. } = &mut *state;
+        let Some(entry) = channels.get_mut(id.0 as usize) else { return };
+        if entry.source == self.name && entry.channel.stale_after != Some(time) {
+            entry.channel.stale_after = Some(time);
+            *version += 1;
+            entry.version = *version;
+            drop(state);
+            self.hub.ring_bell();
+        }
+    }
+
+    /// Says that a channel is no longer there.
+    pub fn gone(&self, id: ChannelId) {
+        self.set_status(id, Status::Gone);
+    }
+
+    fn set_status(&self, id: ChannelId, status: Status) {
+        let mut state = self.hub.lock();
+        let State { channels, version, .. } = &mut *state;
+        let Some(entry) = channels.get_mut(id.0 as usize) else { return };
+        let changed = entry.source == self.name && entry.set_status(status, version);
+        drop(state);
+        if changed {
+            self.hub.ring_bell();
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        let State { channels, version, .. } = &mut *state;
+        for entry in channels.iter_mut().filter(|entry| entry.source == self.name) {
+            entry.set_status(Status::Gone, version);
+        }
+        drop(state);
+        self.hub.ring_bell();
+    }
+}
