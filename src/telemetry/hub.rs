@@ -205,6 +205,9 @@ impl Hub {
         Publisher::new(self.clone(), name)
     }
 
+    /// STUB.
+    pub fn set_rules(&self, _: super::Rules) {}
+
     /// Sets what is called, outside all locks, after each change; the first
     /// call counts.
     pub fn on_change(&self, bell: impl Fn() + Send + Sync + 'static) {
