@@ -8,7 +8,11 @@ use std::{
 };
 
 use boardcast::config::KEYS;
-use nix::{pty::openpty, sys::signal::Signal};
+use nix::{
+    fcntl::OFlag,
+    pty::{grantpt, posix_openpt, ptsname_r, unlockpt},
+    sys::signal::Signal,
+};
 
 use crate::fixture::*;
 
@@ -241,17 +245,23 @@ fn sighup_reads_anew_and_viewers_stay() {
 /// A program in the foreground ends with its terminal, as programs do.
 #[test]
 fn it_ends_when_its_terminal_is_closed() {
-    let pty = openpty(None, None).expect("a terminal");
-    let end = || Stdio::from(pty.slave.try_clone().expect("cloned"));
+    // Close-on-exec from the first: a master that a child inherits stays open.
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let mut terminal = posix_openpt(flags).expect("a terminal");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("a terminal");
+    let slave = ptsname_r(&terminal).expect("a name");
+    let slave = fs::File::options().read(true).write(true).open(slave).expect("its other side");
+    let end = || Stdio::from(slave.try_clone().expect("cloned"));
     let program = command(env!("CARGO_BIN_EXE_boardcast"));
     let mut command = Command::new("setsid");
     // By hand, since the fixture wants the greeting from a pipe.
-    command.arg("--ctty").arg(program.get_program()).args(program.get_args());
+    // Whoever runs the tests may have been started with nohup.
+    command.args(["--ctty", "env", "--default-signal=HUP"]);
+    command.arg(program.get_program()).args(program.get_args());
     command.args(["--listen", "127.0.0.1:0", "--config", "/dev/null"]);
     command.stdin(end()).stdout(end()).stderr(end());
     let mut child = command.spawn().expect("setsid (util-linux) starts");
-    drop((command, pty.slave));
-    let mut terminal = fs::File::from(pty.master);
+    drop((command, slave));
     let mut seen = String::new();
     while !seen.contains("channels") {
         let mut buffer = [0; 1024];

@@ -19,7 +19,7 @@ use self::table::Table;
 use crate::{
     error::Error,
     net::Counter,
-    telemetry::{BootTime, Channel, ChannelId, Hub, Publisher, Value},
+    telemetry::{BootTime, Channel, ChannelId, ChannelName, Hub, Publisher, Value},
     wire::line::{self, BadLine, Point, Points, Stamp},
 };
 
@@ -47,7 +47,12 @@ struct Shared {
 }
 
 struct State {
-    publisher: Publisher,
+    /// `None`: it is closed.
+    publisher: Option<Publisher>,
+    /// How long its channels stay fresh.
+    stale_after: Option<Duration>,
+    /// Stands for its channels while none is known and it cannot read any.
+    failure: Option<ChannelId>,
     known: HashMap<Box<str>, Known>,
     points: Points,
     /// Values that are taken and not yet published.
@@ -75,7 +80,9 @@ impl Intake {
     /// A source of this name. No two of a hub should have the same.
     pub fn new(hub: &Hub, name: &str) -> Self {
         let state = State {
-            publisher: hub.publisher(name),
+            publisher: Some(hub.publisher(name)),
+            stale_after: None,
+            failure: None,
             known: HashMap::new(),
             points: Points::default(),
             table: Table::default(),
@@ -96,11 +103,40 @@ impl Intake {
         &self.0.counts
     }
 
+    /// Says how it names and describes the channels that it declares from now
+    /// on: the levels that go before each name, and after how long without a
+    /// reading they are stale.
+    pub fn describe(&self, prefix: Option<ChannelName>, stale_after: Option<Duration>) {
+        let mut state = self.lock();
+        state.points.set_root(prefix);
+        state.stale_after = stale_after;
+    }
+
+    /// Says of all its channels why there are no readings; what was taken
+    /// before is published first. Each is well again with its next reading.
+    /// While no channel is known, one of the source's own name says it, which
+    /// is gone when there are others.
+    pub fn fail(&self, reason: &str) {
+        self.lock().fail(self.name(), reason);
+    }
+
+    /// Its channels are gone, and what comes later is not taken: for who
+    /// cannot wait until all handles are dropped.
+    pub fn close(&self) {
+        // Marking them locks the hub, which is done without the intake's lock.
+        let publisher = self.lock().publisher.take();
+        drop(publisher);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Begins to take lines that arrive now, together. Others who push into
     /// this intake wait until the turn is dropped: never keep one while
     /// waiting for anything.
     pub fn turn(&self) -> Turn<'_> {
-        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.lock();
         let wall = self.0.hub.view().wall();
         let now = self.0.hub.clock().boot();
         let arrival = Arrival { now, offset: wall.offset, synced: wall.synced };
@@ -248,24 +284,43 @@ impl State {
     /// The channel of a point, declared when it is named for the first time,
     /// and its value.
     fn know(&mut self, point: &Point<'_>) -> Result<(ChannelId, Value), Error> {
-        if !self.known.contains_key(point.name) {
-            let id = self.publisher.channel(describe(point, point.unit)?)?;
+        let known = self.known.get(point.name);
+        let unit_is_old =
+            |known: &Known| point.unit.is_none() || point.unit == known.unit.as_deref();
+        if !known.is_some_and(unit_is_old) {
+            let id = self.declare(point)?;
             let unit = point.unit.map(Into::into);
-            self.known.insert(point.name.into(), Known { id, unit, last: 0.0 });
+            let last = known.map_or(0.0, |known| known.last);
+            self.known.insert(point.name.into(), Known { id, unit, last });
         }
         let Some(known) = self.known.get_mut(point.name) else {
             return Err(Error::Channel("a channel was lost".into()));
         };
-        if point.unit.is_some() && point.unit != known.unit.as_deref() {
-            self.publisher.channel(describe(point, point.unit)?)?;
-            known.unit = point.unit.map(Into::into);
-        }
         let value = match *point.value {
             Value::Number(by) if point.is_change => Value::from(known.last + by),
             ref value => value.clone(),
         };
         known.last = value.as_f64().unwrap_or(known.last);
         Ok((known.id, value))
+    }
+
+    /// Declares or describes anew the channel of a point.
+    fn declare(&self, point: &Point<'_>) -> Result<ChannelId, Error> {
+        let mut channel = describe(point, point.unit)?;
+        channel.stale_after = self.stale_after;
+        self.publisher.as_ref().ok_or(Error::Closed)?.channel(channel)
+    }
+
+    fn fail(&mut self, name: &str, reason: &str) {
+        self.publish();
+        let Some(publisher) = &self.publisher else { return };
+        if self.known.is_empty() && self.failure.is_none() {
+            // Where there is no room for it, its channels have none either.
+            self.failure = Channel::state(name).and_then(|channel| publisher.channel(channel)).ok();
+        }
+        for id in self.known.values().map(|known| known.id).chain(self.failure) {
+            publisher.fail(id, reason);
+        }
     }
 
     /// Seats the row in the table.
@@ -284,9 +339,19 @@ impl State {
     }
 
     fn publish(&mut self) {
-        self.table.empty_into(|batch| {
-            self.publisher.publish(batch);
+        let Self { publisher, table, known, failure, .. } = self;
+        if table.is_empty() {
+            return;
+        }
+        table.empty_into(|batch| {
+            if let Some(publisher) = publisher {
+                publisher.publish(batch);
+            }
         });
+        let stand_in = failure.take().filter(|id| !known.values().any(|known| known.id == *id));
+        if let (Some(publisher), Some(id)) = (publisher, stand_in) {
+            publisher.gone(id);
+        }
     }
 }
 

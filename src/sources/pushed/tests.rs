@@ -158,3 +158,80 @@ fn refused_lines_are_logged_once_a_minute() {
         assert_eq!(complained.since_boot().as_secs(), told);
     }
 }
+
+/// Each channel: its name and its status.
+fn statuses(hub: &Hub) -> Vec<(String, String)> {
+    let view = hub.view();
+    let status = |status: &Status| match status {
+        Status::Error(why) => why.to_string(),
+        status => status.as_str().to_owned(),
+    };
+    let channels = view.channels().iter();
+    channels.map(|state| (state.channel.name.to_string(), status(&state.status))).collect()
+}
+
+fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    list.iter().map(|(name, status)| ((*name).into(), (*status).into())).collect()
+}
+
+#[test]
+fn a_failure_is_told_at_every_channel_until_its_next_reading() {
+    let hub = Hub::new(HubSettings::default());
+    let intake = Intake::new(&hub, "gpu");
+    let second = Duration::from_secs(1);
+    intake.describe(Some(ChannelName::new("pi").expect("a name")), Some(second));
+    intake.fail("no such program");
+    intake.fail("still none");
+    assert_eq!(statuses(&hub), pairs(&[("gpu", "still none")]));
+    let mut turn = intake.turn();
+    turn.line(b"a=1 b=2").expect("fine");
+    drop(turn);
+    intake.fail("killed");
+    assert_eq!(statuses(&hub), pairs(&[("gpu", "gone"), ("pi/a", "killed"), ("pi/b", "killed")]));
+    assert_eq!(hub.view().channels()[1].value, Value::Number(1.0), "it was published before");
+    assert_eq!(hub.view().channels()[1].channel.stale_after, Some(second));
+    let mut turn = intake.turn();
+    turn.line(b"a=3").expect("fine");
+    turn.publish();
+    drop(turn);
+    assert_eq!(statuses(&hub), pairs(&[("gpu", "gone"), ("pi/a", "ok"), ("pi/b", "killed")]));
+}
+
+#[test]
+fn a_channel_of_the_source_s_own_name_tells_the_failure_and_then_the_readings() {
+    let hub = Hub::new(HubSettings::default());
+    let intake = Intake::new(&hub, "gpu");
+    intake.fail("not there");
+    let mut turn = intake.turn();
+    turn.line(b"gpu=48.5").expect("fine");
+    turn.publish();
+    drop(turn);
+    assert_eq!(statuses(&hub), pairs(&[("gpu", "ok")]));
+    assert_eq!(hub.view().channels()[0].channel.kind, crate::telemetry::Kind::Gauge);
+}
+
+#[test]
+fn one_that_is_closed_takes_nothing_and_its_end_harms_no_successor() {
+    let hub = Hub::new(HubSettings::default());
+    let old = Intake::new(&hub, "gpu");
+    let mut turn = old.turn();
+    turn.line(b"a=1").expect("fine");
+    turn.publish();
+    drop(turn);
+    old.close();
+    assert_eq!(statuses(&hub), pairs(&[("a", "gone")]));
+    let new = Intake::new(&hub, "gpu");
+    let mut turn = new.turn();
+    turn.line(b"a=2").expect("fine");
+    turn.publish();
+    drop(turn);
+    let mut turn = old.turn();
+    turn.line(b"b=1").expect_err("closed");
+    let _ = turn.line(b"a=9");
+    turn.publish();
+    drop(turn);
+    old.fail("late");
+    drop(old);
+    assert_eq!(statuses(&hub), pairs(&[("a", "ok")]));
+    assert_eq!(hub.view().channels()[0].value, Value::Number(2.0));
+}

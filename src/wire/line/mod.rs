@@ -13,8 +13,14 @@
 //!
 //! A line is taken whole or not at all. What is refused is told in one short
 //! sentence that says what to write instead.
+//!
+//! What a program prints that knows nothing of this grammar is read as the
+//! settings say: a bare value ([`value`]), by a [`Pattern`], by [`Pointers`]
+//! into JSON, or in [`Columns`].
 
 mod columns;
+#[cfg(test)]
+mod foreign_tests;
 mod influx;
 mod json;
 mod pattern;
@@ -33,7 +39,7 @@ pub use self::{
     pointers::Pointers,
     points::{MAX_POINTS, Point, Points, Stamp},
 };
-use crate::telemetry::{MAX_TEXT, Value};
+use crate::telemetry::{ChannelName, MAX_TEXT, Value};
 
 /// The longest line, in bytes, without its end.
 pub const MAX_LINE: usize = 16 * 1024;
@@ -125,6 +131,40 @@ fn read(line: &[u8], points: &mut Points) -> Result<()> {
         b'[' => senml::pack(line, points),
         _ => text(line, points),
     }
+}
+
+/// Reads a text as one value, of this channel: a number, true or false, and
+/// whatever else as a text. A blank one, and a program's word for no number
+/// (`nan`), say nothing. Bytes that are no UTF-8 are read as what they resemble.
+///
+/// # Errors
+/// [`BadLine`] for a text of more than 1 KiB, and a number that is too large.
+pub fn value(name: &ChannelName, text: &[u8], points: &mut Points) -> Result<()> {
+    points.clear();
+    let Some(value) = foreign(&String::from_utf8_lossy(text))? else { return Ok(()) };
+    points.name(name.as_str())?;
+    points.push(value, Stamp::Arrival)
+}
+
+/// A value as programs print it that know nothing of this grammar; `None` when
+/// it says nothing.
+fn foreign(text: &str) -> Result<Option<Value>> {
+    // Device trees end their texts with a NUL.
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+    let starts_so = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+    Ok(match text {
+        "" => None,
+        "true" | "True" | "TRUE" => Some(true.into()),
+        "false" | "False" | "FALSE" => Some(false.into()),
+        _ => match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Some(number.into()),
+            Ok(_) if starts_so && text.ends_with(|c: char| c.is_ascii_digit()) => {
+                return refuse(format!("{} is too large for a number", quote(text)));
+            }
+            Ok(_) => None,
+            Err(_) => Some(checked_text(text)?),
+        },
+    })
 }
 
 /// The forms that are no JSON: what comes behind the first name tells which.

@@ -48,6 +48,8 @@ pub struct Points {
     name: Range<usize>,
     /// What the names of a line have in common.
     pub(super) prefix: String,
+    /// Levels that go before every name, of whatever line.
+    root: Option<ChannelName>,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,11 @@ impl Points {
         })
     }
 
+    /// Puts these levels before every name from now on.
+    pub fn set_root(&mut self, root: Option<ChannelName>) {
+        self.root = root;
+    }
+
     /// Forgets them, keeps the room.
     pub fn clear(&mut self) {
         self.text.clear();
@@ -96,33 +103,46 @@ impl Points {
 
     /// Names the next value; a bad name is an error.
     pub(super) fn name(&mut self, name: &str) -> Result<()> {
-        let start = self.text.len();
+        let start = self.begin();
         self.text.push_str(name);
         self.named(start)
     }
 
     /// Names the next value by the prefix alone, whose levels are made already.
     pub(super) fn name_of_prefix(&mut self) -> Result<()> {
-        let start = self.text.len();
+        let start = self.begin();
         self.text.push_str(&self.prefix);
         self.named(start)
     }
 
     /// Names the next value by the prefix and one foreign level behind it.
     pub(super) fn name_behind_prefix(&mut self, foreign: &str) -> Result<()> {
-        let start = self.text.len();
+        let start = self.begin();
+        let own = self.text.len();
         self.text.push_str(&self.prefix);
-        push_level(&mut self.text, start, foreign);
+        push_level(&mut self.text, own, foreign);
         self.named(start)
     }
 
     /// Names the next value by a foreign name, in which slashes divide levels.
     pub(super) fn foreign_path(&mut self, name: &str) -> Result<()> {
-        let start = self.text.len();
+        let start = self.begin();
+        let own = self.text.len();
         for level in name.split('/').filter(|level| !level.is_empty()) {
-            push_level(&mut self.text, start, level);
+            push_level(&mut self.text, own, level);
         }
         self.named(start)
+    }
+
+    /// Begins a name: with the levels that go before every one. Without a
+    /// level behind them, it will be refused.
+    fn begin(&mut self) -> usize {
+        let start = self.text.len();
+        if let Some(root) = &self.root {
+            self.text.push_str(root.as_str());
+            self.text.push('/');
+        }
+        start
     }
 
     /// Puts a foreign level behind the prefix.

@@ -7,7 +7,7 @@ fn read(text: &str) -> Result<Vec<String>, String> {
     Ok(points.iter().map(show).collect())
 }
 
-fn show(point: Point<'_>) -> String {
+pub(super) fn show(point: Point<'_>) -> String {
     let value = match point.value {
         Value::Number(number) if point.is_change => format!("{number:+}"),
         Value::Number(number) => number.to_string(),
