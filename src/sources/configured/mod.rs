@@ -1,6 +1,9 @@
 //! Sources that the settings name: a command, a file, a serial port, a server
 //! of lines, GPIO lines, a fast sensor's buffer.
 
+pub mod capture;
+pub mod gpio;
+
 use std::{path::PathBuf, time::Duration};
 
 use crate::{

@@ -1,6 +1,7 @@
 //! A thread that waits for descriptors and can be told to stop.
 
 use std::{
+    convert::Infallible,
     io,
     os::fd::{AsFd, BorrowedFd},
     sync::{
@@ -9,6 +10,7 @@ use std::{
             AtomicBool,
             Ordering::{Acquire, Release},
         },
+        mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -25,21 +27,28 @@ use crate::pulse::{Mark, Pulse};
 /// The parser goes deeper than a connection does, but not by much.
 const STACK: usize = 128 * 1024;
 
+/// How long the end of a thread is waited for. A device that does not answer
+/// holds it up, and must not hold up the end of the program.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// An input that takes readings on a thread of its own; dropping it ends it
-/// and waits for the thread. What it had read is published before.
+/// and waits for the thread, for a second at most. What it had read is
+/// published before.
 #[derive(Debug)]
 pub struct Input {
-    name: &'static str,
+    name: String,
     descriptors: usize,
     bell: Arc<Bell>,
     thread: Option<JoinHandle<()>>,
+    /// Hears that the thread lets go of the other end.
+    ended: mpsc::Receiver<Infallible>,
 }
 
 impl Input {
     /// Starts a thread of this name, which must end soon after
     /// [`Bell::wait`] has said so, and takes so many descriptors at most.
-    pub(super) fn start(
-        name: &'static str,
+    pub(in crate::sources) fn start(
+        name: impl Into<String>,
         descriptors: usize,
         run: impl FnOnce(&Bell) + Send + 'static,
     ) -> io::Result<Self> {
@@ -47,10 +56,15 @@ impl Input {
         let (stop, mark) = (AtomicBool::new(false), Arc::default());
         let bell = Arc::new(Bell { event, stop, mark });
         let own = bell.clone();
-        let thread =
-            thread::Builder::new().name(name.into()).stack_size(STACK).spawn(move || run(&own))?;
+        let name = name.into();
+        let (end, ended) = mpsc::channel();
+        let run = move || {
+            run(&own);
+            drop(end);
+        };
+        let thread = thread::Builder::new().name(name.clone()).stack_size(STACK).spawn(run)?;
         // Its bell is one more.
-        Ok(Self { name, descriptors: descriptors + 1, bell, thread: Some(thread) })
+        Ok(Self { name, descriptors: descriptors + 1, bell, thread: Some(thread), ended })
     }
 
     /// How many descriptors it takes at most.
@@ -61,7 +75,7 @@ impl Input {
     /// Its thread, to be asked whether it still turns.
     pub fn pulse(&self) -> Pulse {
         let bell = self.bell.clone();
-        Pulse::new(self.name, self.bell.mark.clone(), move || bell.ring())
+        Pulse::new(&*self.name, self.bell.mark.clone(), move || bell.ring())
     }
 }
 
@@ -69,7 +83,8 @@ impl Drop for Input {
     fn drop(&mut self) {
         self.bell.stop.store(true, Release);
         self.bell.ring();
-        if let Some(thread) = self.thread.take() {
+        let hangs = self.ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
+        if let Some(thread) = self.thread.take().filter(|_| !hangs) {
             // A panic of it has been printed.
             let _ = thread.join();
         }
@@ -78,7 +93,7 @@ impl Drop for Input {
 
 /// What wakes an input's thread beside its descriptors.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(in crate::sources) struct Bell {
     event: EventFd,
     stop: AtomicBool,
     mark: Arc<Mark>,
@@ -93,7 +108,7 @@ impl Bell {
     /// Waits until one of the descriptors has something, or the time is over;
     /// `ready` gets a flag for each. False when the thread is to end. An input
     /// that cannot even wait ends, too: it would turn without rest.
-    pub(super) fn wait(
+    pub(in crate::sources) fn wait(
         &self,
         descriptors: &[BorrowedFd<'_>],
         time: Option<Duration>,

@@ -22,6 +22,7 @@ mod unix;
 
 use std::time::{Duration, Instant};
 
+pub(super) use self::bell::Bell;
 pub use self::{
     bell::Input,
     place::{SOCKET_FOLDER, connect, socket_places},
