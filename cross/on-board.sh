@@ -16,7 +16,7 @@ files() {
     if is_package; then dpkg --listfiles boardcast; else sh ./install.sh files; fi |
         while read -r file; do
             case "$file" in
-            /etc/default/*) ;;
+            /etc/default/* | /etc/boardcast/*) ;;
             *) [ ! -f "$file" ] || echo "$file" ;;
             esac
         done

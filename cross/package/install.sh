@@ -13,7 +13,8 @@ cd "$(dirname "$0")"
 
 prefix=${PREFIX:-/usr/local}
 units=/etc/systemd/system
-settings=/etc/default/boardcast
+options=/etc/default/boardcast
+settings=/etc/boardcast
 man=$prefix/share/man/man1/boardcast.1.gz
 bash_words=$prefix/share/bash-completion/completions/boardcast
 zsh_words=$prefix/share/zsh/site-functions/_boardcast
@@ -63,7 +64,8 @@ install() {
         return
     fi
     make_account
-    [ -e "$settings" ] || put 644 default "$settings"
+    [ -e "$options" ] || put 644 default "$options"
+    [ -e "$settings/boardcast.toml" ] || put 644 boardcast.toml "$settings/boardcast.toml"
     sed "s|/usr/bin/boardcast|$prefix/bin/boardcast|" boardcast.service >boardcast.service.here
     put 644 boardcast.service.here "$units/boardcast.service"
     rm -f boardcast.service.here
@@ -92,7 +94,8 @@ remove() {
 
 purge() {
     remove
-    rm -f "$settings"
+    rm -f "$options"
+    rm -rf "$settings"
     rm -rf "$units/boardcast.service.d" "$units/boardcast.socket.d"
     if grep -q '^boardcast:' /etc/group && has groupdel; then
         groupdel boardcast || true

@@ -59,7 +59,7 @@ tarball() {
     rm -rf "$tree"
     mkdir -p "$tree"
     cp "$built/boardcast" "$built"/package/* README.md LICENSE-MIT LICENSE-APACHE "$tree"
-    (cd cross/package && cp boardcast.service boardcast.socket sysusers.conf default install.sh "$tree")
+    (cd cross/package && cp boardcast.service boardcast.socket sysusers.conf default boardcast.toml install.sh "$tree")
     # The same files give the same archive, whoever makes it and when.
     tar -C "$folder/packages" --sort=name --owner=0 --group=0 --numeric-owner \
         --mtime="@$(git log -1 --format=%ct 2>/dev/null || echo 0)" -cf - "$name" |

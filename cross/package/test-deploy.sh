@@ -102,7 +102,7 @@ round() { # round PACKAGE PROGRAM
     holds "nothing is left but the settings" board_sh "! pidof boardcast; ! test -e $2; test -e /etc/default/boardcast"
     holds "nor anything of the deploying" board_sh 'test -z "$(ls /tmp | grep ^tmp)"'
     rm -rf "$root.broken"
-    board rm /etc/default/boardcast
+    board rm -r /etc/default/boardcast /etc/boardcast
 }
 
 round "$deb" /usr/bin/boardcast

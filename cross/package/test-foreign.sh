@@ -114,7 +114,7 @@ try() {
     start
     stop
     board dpkg --remove boardcast
-    traces | grep -vx /etc/default/boardcast >"$root/run/after"
+    traces | grep -vx -e /etc/default/boardcast -e /etc/boardcast -e /etc/boardcast/boardcast.toml >"$root/run/after"
     holds "removed, it leaves nothing but settings" diff "$root/run/before" "$root/run/after"
     board dpkg --purge boardcast
     traces >"$root/run/after"

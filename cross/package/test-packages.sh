@@ -106,7 +106,7 @@ echo "# removal"
 board dpkg --remove boardcast >/dev/null
 holds "nothing runs" board_sh '! pidof boardcast'
 traces >"$root.after"
-printf '/etc/default/boardcast\n' | cat "$root.before" - | LC_ALL=C sort >"$root.expected"
+printf '%s\n' /etc/boardcast /etc/boardcast/boardcast.toml /etc/default/boardcast | cat "$root.before" - | LC_ALL=C sort >"$root.expected"
 LC_ALL=C sort "$root.after" >"$root.sorted"
 holds "nothing is left but the settings" diff "$root.expected" "$root.sorted"
 install first

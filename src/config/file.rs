@@ -332,13 +332,14 @@ impl<'t> Table<'t> {
             DeValue::Table(table) => Some(table),
             _ => None,
         })?;
-        let pair = |(name, value): (&'t Spanned<_>, &'t Spanned<DeValue<'t>>)| {
-            let (name, place): (&Cow<'_, str>, _) = (name.get_ref(), value.span().start);
+        let pair = |(name, value): (&'t Spanned<Cow<'t, str>>, &'t Spanned<DeValue<'t>>)| {
             let Some(text) = as_text(value.get_ref()) else {
-                self.complain(place, format!("{name} is no text: write {key} = {example}"));
+                let message = format!("{} is no text: write {key} = {example}", name.get_ref());
+                self.complain(value.span().start, message);
                 return None;
             };
-            Some((At { value: &**name, place }, At { value: text, place }))
+            let name = At { value: &**name.get_ref(), place: name.span().start };
+            Some((name, At { value: text, place: value.span().start }))
         };
         table.value.iter().map(pair).collect()
     }

@@ -242,7 +242,8 @@ fn format(table: &mut Table<'_>, kind: &str) -> Option<Format> {
     const FORMATS: &str = "lines, value, pattern, json or columns";
     let word = table.text("format", "\"lines\"");
     let channel = table.parsed("channel", "\"room/light\"", ChannelName::new);
-    let pattern = table.parsed("pattern", "'temp=(?<temperature>[0-9.]+)'", Pattern::parse);
+    let pattern = table.text("pattern", "'temp=(?<temperature>[0-9.]+)'");
+    let pattern = pattern.and_then(|at| table.noted(at.place, Pattern::parse(at.value)));
     let pointers = table.pairs("pointers", "{ \"gps/lat\" = \"/lat\" }");
     let columns = table.texts("columns", "[\"-\", \"temp\", \"hum\"]");
     let separator = table.text("separator", "\",\"");
