@@ -1,12 +1,84 @@
 //! Sources that the settings name: a command, a file, a serial port, a server
 //! of lines, GPIO lines, a fast sensor's buffer.
+//!
+//! | file | what |
+//! |---|---|
+//! | `running` | a source's thread: started and stopped at any time |
+//! | `feed` | what becomes of the bytes that it reads; its good and bad times |
+//! | `command` | a command, run every so often or kept running |
+//! | `group` | its process and all that it started: their end |
+//! | `file` | a file, read every so often |
+//! | `serial`, `tcp` | streams of lines that are opened again and again |
+//!
+//! Each source is one [`Intake`] and one thread, which sleeps in `poll(2)`; one
+//! that has trouble says so at its own channels, and is in nobody's way.
 
-use std::{path::PathBuf, time::Duration};
+mod command;
+mod feed;
+mod file;
+mod group;
+mod running;
+mod serial;
+mod tcp;
 
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use self::running::RunningSource;
+use self::{command::Job, feed::Feed};
+use super::Intake;
 use crate::{
-    telemetry::ChannelName,
+    error::{Error, Result},
+    telemetry::{ChannelName, Hub},
     wire::line::{Columns, Pattern, Pointers},
 };
+
+/// Starts a source. Files and ports are those below `root`, which is `/` but
+/// in tests. What it cannot do (a program that is not installed, a port that is
+/// not plugged in) is no error here: it is told at its channels, and tried
+/// again.
+///
+/// Its successor of the same name is started when this one is dropped.
+///
+/// # Errors
+/// [`Error::Io`] when the system refuses a thread; [`Error::Setting`] for a
+/// kind that this program does not have.
+pub fn start(hub: &Hub, settings: &SourceSettings, root: &Path) -> Result<RunningSource> {
+    let intake = Intake::new(hub, &settings.name);
+    intake.describe(settings.prefix.clone(), settings.fresh_for());
+    let mut feed = Feed::new(intake.clone(), settings.format.clone());
+    let started = match settings.kind.clone() {
+        Kind::Command { command, every, timeout } => {
+            let is_document = matches!(feed.format(), Format::Pointers(_));
+            feed = feed.taken_whole(every.is_some() && is_document);
+            let job = Job { command, every, timeout };
+            let patience = command::PATIENCE;
+            // Its two streams, and its end.
+            RunningSource::start(intake, 3, patience, move |bell| command::run(&job, feed, bell))
+        }
+        Kind::File { path, every } => {
+            let is_whole = matches!(feed.format(), Format::Pointers(_) | Format::Value(_));
+            file::start(intake, feed.taken_whole(is_whole), below(root, &path), every)
+        }
+        Kind::Serial { port, baud, framing } => {
+            let port = serial::Port { path: below(root, &port), baud, framing };
+            RunningSource::quick(intake, 1, move |bell| serial::run(&port, feed, bell))
+        }
+        Kind::Tcp { address } => {
+            RunningSource::quick(intake, 1, move |bell| tcp::run(&address, feed, bell))
+        }
+        Kind::Gpio { .. } => return Err(Error::Setting("kind gpio is not there yet".into())),
+        Kind::Capture { .. } => return Err(Error::Setting("kind iio is not there yet".into())),
+    };
+    started.map_err(|error| Error::io(format!("start source {}", settings.name), error))
+}
+
+/// A path as the settings have it, below the root.
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
 
 /// One source, as a `[[source]]` table of the settings has it, checked.
 ///
@@ -24,8 +96,23 @@ pub struct SourceSettings {
     /// Levels that go before the name of every channel that it prints.
     pub prefix: Option<ChannelName>,
     /// After how long without a reading its channels are stale; `None`: three
-    /// times `every` where it has one, else never.
+    /// times `every` where it has one (but 3 s at least, and as long as a
+    /// command may take), else never.
     pub stale_after: Option<Duration>,
+}
+
+impl SourceSettings {
+    /// How long a reading is fresh.
+    fn fresh_for(&self) -> Option<Duration> {
+        let every = match self.kind {
+            Kind::Command { every: Some(every), timeout, .. } => {
+                Some((every * 3).max(every + timeout))
+            }
+            Kind::File { every, .. } => Some(every * 3),
+            _ => None,
+        };
+        self.stale_after.or(every.map(|time| time.max(Duration::from_secs(3))))
+    }
 }
 
 /// Where the readings of a configured source come from.

@@ -43,9 +43,7 @@ impl Input {
         descriptors: usize,
         run: impl FnOnce(&Bell) + Send + 'static,
     ) -> io::Result<Self> {
-        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let (stop, mark) = (AtomicBool::new(false), Arc::default());
-        let bell = Arc::new(Bell { event, stop, mark });
+        let bell = Arc::new(Bell::new()?);
         let own = bell.clone();
         let thread =
             thread::Builder::new().name(name.into()).stack_size(STACK).spawn(move || run(&own))?;
@@ -67,8 +65,7 @@ impl Input {
 
 impl Drop for Input {
     fn drop(&mut self) {
-        self.bell.stop.store(true, Release);
-        self.bell.ring();
+        self.bell.stop();
         if let Some(thread) = self.thread.take() {
             // A panic of it has been printed.
             let _ = thread.join();
@@ -78,22 +75,39 @@ impl Drop for Input {
 
 /// What wakes an input's thread beside its descriptors.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(in crate::sources) struct Bell {
     event: EventFd,
     stop: AtomicBool,
     mark: Arc<Mark>,
 }
 
 impl Bell {
-    fn ring(&self) {
+    pub(in crate::sources) fn new() -> io::Result<Self> {
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Self { event, stop: AtomicBool::new(false), mark: Arc::default() })
+    }
+
+    /// Wakes the thread.
+    pub(in crate::sources) fn ring(&self) {
         // Full, it is readable all the same.
         let _ = self.event.write(1);
+    }
+
+    /// Tells the thread to end.
+    pub(in crate::sources) fn stop(&self) {
+        self.stop.store(true, Release);
+        self.ring();
+    }
+
+    /// Whether the thread is to end.
+    pub(in crate::sources) fn stopped(&self) -> bool {
+        self.stop.load(Acquire)
     }
 
     /// Waits until one of the descriptors has something, or the time is over;
     /// `ready` gets a flag for each. False when the thread is to end. An input
     /// that cannot even wait ends, too: it would turn without rest.
-    pub(super) fn wait(
+    pub(in crate::sources) fn wait(
         &self,
         descriptors: &[BorrowedFd<'_>],
         time: Option<Duration>,
@@ -116,9 +130,9 @@ impl Bell {
         if let Err(errno) = outcome {
             if errno != Errno::EINTR {
                 log::error!("an input cannot wait and ends: {errno}");
-                return false;
+                self.stop.store(true, Release);
             }
         }
-        !self.stop.load(Acquire)
+        !self.stopped()
     }
 }
