@@ -4,11 +4,20 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use nix::libc;
+use nix::{
+    errno::Errno,
+    libc,
+    sys::signal::{SigSet, Signal},
+    unistd::{getpid, getppid},
+};
 
 /// Whether the kernel counts the wall clock as synchronised: adjtimex(2)
 /// returns `TIME_ERROR` while it is not (`STA_UNSYNC`). chrony, ntpd and
@@ -93,6 +102,70 @@ pub(crate) fn terminal_size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
         (result, size)
     };
     (result == 0 && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+/// Makes the children of a command begin as programs expect: no signal is
+/// blocked, and SIGTERM comes when the thread that started them ends, however
+/// it ends (PR_SET_PDEATHSIG(2const)).
+pub(crate) fn begin_clean(command: &mut Command) {
+    let parent = getpid();
+    let prepare = move || {
+        // Inherited across fork(2) and execve(2); a signalfd needs some blocked.
+        SigSet::empty().thread_set_mask()?;
+        // SAFETY: changes a number of this process; no pointer is passed.
+        Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, Signal::SIGTERM as i32) })?;
+        // It may have ended before it could be told of.
+        if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    };
+    // SAFETY: between fork(2) and execve(2) these are system calls alone: no
+    // memory is taken, no lock (signal-safety(7)).
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// A descriptor that is readable when this child has ended (pidfd_open(2),
+/// Linux 5.3); `None` where the kernel has none.
+pub(crate) fn end_of(child: u32) -> Option<OwnedFd> {
+    // SAFETY: takes two numbers and returns a descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child as libc::pid_t, 0) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the kernel has just made it, with FD_CLOEXEC, for nobody else.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Nobody but the administrator can open this terminal from now on
+/// (`TIOCEXCL`, ioctl_tty(2)).
+pub(crate) fn take_terminal(terminal: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the request has no argument; the descriptor is open for as long
+    // as it is borrowed.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCEXCL) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets a serial port to raw bytes at this speed, with these flags of
+/// `c_cflag` (size, stop bits, parity); forgets what it has received before.
+///
+/// nix and the C library know the speeds of `B9600` and the like; any other one
+/// needs `BOTHER` (TCSETS2, ioctl_tty(2)). The modem's carrier is not looked
+/// at: a sensor has no modem.
+pub(crate) fn set_serial_line(port: BorrowedFd<'_>, baud: u32, flags: u32) -> io::Result<()> {
+    const SET_HERE: u32 = libc::CBAUD | libc::CSIZE | libc::CSTOPB | libc::PARENB | libc::PARODD;
+    let check =
+        |result: libc::c_int| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    let fd = port.as_raw_fd();
+    // SAFETY: termios2 is plain integers, for which all zeroes is a valid
+    // value; the kernel fills and reads it and keeps no pointer; the
+    // descriptor is open for as long as it is borrowed.
+    unsafe {
+        let mut line: libc::termios2 = std::mem::zeroed();
+        check(libc::ioctl(fd, libc::TCGETS2 as _, &raw mut line))?;
+        (line.c_iflag, line.c_oflag, line.c_lflag) = (libc::IGNBRK | libc::IGNPAR, 0, 0);
+        line.c_cflag &= !(SET_HERE | libc::CRTSCTS);
+        line.c_cflag |= libc::BOTHER | libc::CREAD | libc::CLOCAL | flags;
+        (line.c_ispeed, line.c_ospeed) = (baud, baud);
+        (line.c_cc[libc::VMIN], line.c_cc[libc::VTIME]) = (1, 0);
+        check(libc::ioctl(fd, libc::TCSETS2 as _, &raw const line))?;
+        check(libc::ioctl(fd, libc::TCFLSH as _, libc::TCIFLUSH))
+    }
 }
 
 fn page_size() -> usize {

@@ -158,7 +158,9 @@ impl Feeds {
             }
             match configured::start(&force.hub, settings, &force.config.root) {
                 Ok(running) => {
-                    running.intakes(|intake| force.app.count(intake));
+                    if let Some(intake) = running.intake() {
+                        force.app.count(intake);
+                    }
                     self.running.push((settings.clone(), running));
                     started += 1;
                 }

@@ -95,7 +95,7 @@ impl Sampler {
 }
 
 /// The next multiple of the interval; ticks that were missed are left out.
-fn next_deadline(last: Instant, interval: Duration, now: Instant) -> Instant {
+pub(super) fn next_deadline(last: Instant, interval: Duration, now: Instant) -> Instant {
     let next = last + interval;
     if next >= now {
         return next;

@@ -12,6 +12,7 @@ mod crowd;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod delivery;
+mod feeds;
 mod fixture;
 mod found;
 mod history;

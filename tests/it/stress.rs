@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{chaos, crowd, fixture::*, strain::*};
+use crate::{chaos, crowd, feeds, fixture::*, strain::*};
 
 /// As [`wait_for`], for what takes longer; looks a hundred times a second.
 fn wait_long<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -308,4 +308,21 @@ fn fifty_thousand_lines_a_second_arrive_whole() {
 #[ignore = "stress: 1 min"]
 fn ten_million_mangled_lines_do_no_harm() {
     crate::lines::mangled_lines(10_000_000, 0x2545_f491_4f6c_dd1d);
+}
+
+#[test]
+#[ignore = "stress: 10 s"]
+fn a_command_that_prints_a_gigabyte_without_a_line_break() {
+    let (memory, start) = (own_memory(), Instant::now());
+    feeds::flood(1 << 30);
+    println!("| printed | took | memory, KiB |\n|---|---|---|");
+    let growth = (own_memory() as i64 - memory as i64) / 1024;
+    println!("| 1 GiB | {:.1?} | {growth:+} |", start.elapsed());
+}
+
+/// What this process has had resident at most, in bytes.
+fn own_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("read");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number") * 1024
 }

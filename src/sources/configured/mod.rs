@@ -1,15 +1,132 @@
 //! Sources that the settings name: a command, a file, a serial port, a server
 //! of lines, GPIO lines, a fast sensor's buffer.
+//!
+//! | file | what |
+//! |---|---|
+//! | `running` | a source's thread: started and stopped at any time |
+//! | `feed` | what becomes of the bytes that it reads; its good and bad times |
+//! | `command` | a command, run every so often or kept running |
+//! | `group` | its process and all that it started: their end |
+//! | `file` | a file, read every so often |
+//! | `serial`, `tcp` | streams of lines that are opened again and again |
+//!
+//! Each source is one [`Intake`] and one thread, which sleeps in `poll(2)`; one
+//! that has trouble says so at its own channels, and is in nobody's way.
 
-pub mod capture;
-pub mod gpio;
+mod capture;
+mod command;
+mod feed;
+mod file;
+mod gpio;
+mod group;
+mod running;
+mod serial;
+mod tcp;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+pub use self::running::RunningSource;
+use self::{command::Job, feed::Feed};
+use super::{Intake, inputs::Input};
 use crate::{
-    telemetry::ChannelName,
+    error::{Error, Result},
+    telemetry::{ChannelName, Hub},
     wire::line::{Columns, Pattern, Pointers},
 };
+
+/// A source that runs; dropping it stops it and waits for it, a little. To stop
+/// many, [`stop`](Self::stop) all of them first.
+#[derive(Debug)]
+pub enum Running {
+    /// One that reads text.
+    Feed(RunningSource),
+    /// One that publishes what a device says.
+    Lines(Input),
+}
+
+impl Running {
+    /// Where its readings go in, when it reads text.
+    pub fn intake(&self) -> Option<&Intake> {
+        match self {
+            Self::Feed(source) => Some(source.intake()),
+            Self::Lines(_) => None,
+        }
+    }
+
+    /// How many descriptors it takes at most.
+    pub fn descriptors(&self) -> usize {
+        match self {
+            Self::Feed(source) => source.descriptors(),
+            Self::Lines(input) => input.descriptors(),
+        }
+    }
+
+    /// Tells it to stop, and waits for nothing.
+    pub fn stop(&self) {
+        match self {
+            Self::Feed(source) => source.stop(),
+            Self::Lines(input) => input.stop(),
+        }
+    }
+}
+
+/// Starts a source. Files and ports are those below `root`, which is `/` but
+/// in tests. What it cannot do (a program that is not installed, a port that is
+/// not plugged in) is no error here: it is told at its channels, and tried
+/// again.
+///
+/// Its successor of the same name is started when this one is dropped.
+///
+/// # Errors
+/// [`Error::Io`] when the system refuses a thread; [`Error::Setting`] for a
+/// kind that this program does not have.
+pub fn start(hub: &Hub, settings: &SourceSettings, root: &Path) -> Result<Running> {
+    match settings.kind {
+        Kind::Gpio { .. } => gpio::start(hub, settings, root).map(Running::Lines),
+        Kind::Capture { .. } => Err(Error::Setting("kind iio is not there yet".into())),
+        _ => start_feed(hub, settings, root).map(Running::Feed),
+    }
+}
+
+/// Starts one that reads text.
+fn start_feed(hub: &Hub, settings: &SourceSettings, root: &Path) -> Result<RunningSource> {
+    let intake = Intake::new(hub, &settings.name);
+    intake.describe(settings.prefix.clone(), settings.fresh_for());
+    let mut feed = Feed::new(intake.clone(), settings.format.clone());
+    let started = match settings.kind.clone() {
+        Kind::Command { command, every, timeout } => {
+            let is_document = matches!(feed.format(), Format::Pointers(_));
+            feed = feed.taken_whole(every.is_some() && is_document);
+            let job = Job { command, every, timeout };
+            let patience = command::PATIENCE;
+            // Its two streams, and its end.
+            RunningSource::start(intake, 3, patience, move |bell| command::run(&job, feed, bell))
+        }
+        Kind::File { path, every } => {
+            let is_whole = matches!(feed.format(), Format::Pointers(_) | Format::Value(_));
+            file::start(intake, feed.taken_whole(is_whole), below(root, &path), every)
+        }
+        Kind::Serial { port, baud, framing } => {
+            let port = serial::Port { path: below(root, &port), baud, framing };
+            RunningSource::quick(intake, 1, move |bell| serial::run(&port, feed, bell))
+        }
+        Kind::Tcp { address } => {
+            RunningSource::quick(intake, 1, move |bell| tcp::run(&address, feed, bell))
+        }
+        Kind::Gpio { .. } | Kind::Capture { .. } => {
+            return Err(Error::Setting("it reads no text".into()));
+        }
+    };
+    started.map_err(|error| Error::io(format!("start source {}", settings.name), error))
+}
+
+/// A path as the settings have it, below the root.
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
 
 /// One source, as a `[[source]]` table of the settings has it, checked.
 ///
@@ -27,8 +144,23 @@ pub struct SourceSettings {
     /// Levels that go before the name of every channel that it prints.
     pub prefix: Option<ChannelName>,
     /// After how long without a reading its channels are stale; `None`: three
-    /// times `every` where it has one, else never.
+    /// times `every` where it has one (but 3 s at least, and as long as a
+    /// command may take), else never.
     pub stale_after: Option<Duration>,
+}
+
+impl SourceSettings {
+    /// How long a reading is fresh.
+    fn fresh_for(&self) -> Option<Duration> {
+        let every = match self.kind {
+            Kind::Command { every: Some(every), timeout, .. } => {
+                Some((every * 3).max(every + timeout))
+            }
+            Kind::File { every, .. } => Some(every * 3),
+            _ => None,
+        };
+        self.stale_after.or(every.map(|time| time.max(Duration::from_secs(3))))
+    }
 }
 
 /// Where the readings of a configured source come from.
@@ -137,22 +269,4 @@ pub enum Format {
     Pointers(Pointers),
     /// Columns, line by line, with a separator between.
     Columns(Columns),
-}
-
-/// STUB.
-#[derive(Debug)]
-pub struct Running;
-impl Running {
-    /// STUB.
-    pub fn stop(&self) {}
-    /// STUB.
-    pub fn intakes(&self, _: impl Fn(&super::Intake)) {}
-}
-/// STUB.
-pub fn start(
-    _: &crate::telemetry::Hub,
-    _: &SourceSettings,
-    _: &std::path::Path,
-) -> crate::Result<Running> {
-    Ok(Running)
 }

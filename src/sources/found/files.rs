@@ -96,7 +96,7 @@ fn errno(error: &io::Error) -> Option<Errno> {
 }
 
 /// What to do about an error of a read.
-fn advice(error: &io::Error) -> String {
+pub(in crate::sources) fn advice(error: &io::Error) -> String {
     let Some(errno) = errno(error) else { return error.to_string() };
     let what = match errno {
         Errno::EACCES | Errno::EPERM => "this program's user may not read it",

@@ -22,7 +22,7 @@
 
 mod clock;
 mod disks;
-mod files;
+pub(super) mod files;
 mod hwmon;
 mod iio;
 mod light;

@@ -52,9 +52,7 @@ impl Input {
         descriptors: usize,
         run: impl FnOnce(&Bell) + Send + 'static,
     ) -> io::Result<Self> {
-        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let (stop, mark) = (AtomicBool::new(false), Arc::default());
-        let bell = Arc::new(Bell { event, stop, mark });
+        let bell = Arc::new(Bell::new()?);
         let own = bell.clone();
         let name = name.into();
         let (end, ended) = mpsc::channel();
@@ -72,6 +70,11 @@ impl Input {
         self.descriptors
     }
 
+    /// Tells it to end, and waits for nothing.
+    pub(in crate::sources) fn stop(&self) {
+        self.bell.stop();
+    }
+
     /// Its thread, to be asked whether it still turns.
     pub fn pulse(&self) -> Pulse {
         let bell = self.bell.clone();
@@ -81,8 +84,7 @@ impl Input {
 
 impl Drop for Input {
     fn drop(&mut self) {
-        self.bell.stop.store(true, Release);
-        self.bell.ring();
+        self.bell.stop();
         let hangs = self.ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
         if let Some(thread) = self.thread.take().filter(|_| !hangs) {
             // A panic of it has been printed.
@@ -100,9 +102,26 @@ pub(in crate::sources) struct Bell {
 }
 
 impl Bell {
-    fn ring(&self) {
+    pub(in crate::sources) fn new() -> io::Result<Self> {
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Self { event, stop: AtomicBool::new(false), mark: Arc::default() })
+    }
+
+    /// Wakes the thread.
+    pub(in crate::sources) fn ring(&self) {
         // Full, it is readable all the same.
         let _ = self.event.write(1);
+    }
+
+    /// Tells the thread to end.
+    pub(in crate::sources) fn stop(&self) {
+        self.stop.store(true, Release);
+        self.ring();
+    }
+
+    /// Whether the thread is to end.
+    pub(in crate::sources) fn stopped(&self) -> bool {
+        self.stop.load(Acquire)
     }
 
     /// Waits until one of the descriptors has something, or the time is over;
@@ -131,9 +150,9 @@ impl Bell {
         if let Err(errno) = outcome {
             if errno != Errno::EINTR {
                 log::error!("an input cannot wait and ends: {errno}");
-                return false;
+                self.stop.store(true, Release);
             }
         }
-        !self.stop.load(Acquire)
+        !self.stopped()
     }
 }

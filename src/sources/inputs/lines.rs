@@ -5,7 +5,7 @@ use crate::wire::line::{BadLine, MAX_LINE};
 
 /// The start of a line whose end has not come yet: at most 16 KiB.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(in crate::sources) struct Lines {
     rest: Vec<u8>,
     /// The line was too long; what comes up to its end is thrown away.
     skipping: bool,
@@ -14,7 +14,11 @@ pub(super) struct Lines {
 impl Lines {
     /// Calls `each` for every line that ends in `bytes`, and once for one that
     /// has become too long.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Result<&[u8], BadLine>)) {
+    pub(in crate::sources) fn feed(
+        &mut self,
+        bytes: &[u8],
+        mut each: impl FnMut(Result<&[u8], BadLine>),
+    ) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let (part, ends) = match piece.split_last() {
                 Some((b'\n', part)) => (part, true),
@@ -38,8 +42,14 @@ impl Lines {
         }
     }
 
+    /// What comes up to the next end of a line is the rest of one that began
+    /// before: it is thrown away.
+    pub(in crate::sources) fn skip(&mut self) {
+        *self = Self { skipping: true, ..Self::default() };
+    }
+
     /// The stream has ended; its last line may lack an end.
-    pub(super) fn end(&mut self, each: impl FnOnce(&[u8])) {
+    pub(in crate::sources) fn end(&mut self, each: impl FnOnce(&[u8])) {
         let rest = std::mem::take(&mut self.rest);
         if !std::mem::take(&mut self.skipping) && !rest.is_empty() {
             each(&rest);
@@ -73,6 +83,17 @@ mod tests {
             lines.end(|line| heard.push(String::from_utf8_lossy(line).into_owned()));
             assert_eq!(heard, ["a=1", "", "b=2\r", "c=3", "last"], "pieces of {size}");
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_line_can_be_skipped() {
+        let (mut lines, mut heard) = (Lines::default(), Vec::new());
+        lines.skip();
+        feed(&mut lines, b"1.5\na=1\nb=", &mut heard);
+        lines.skip();
+        feed(&mut lines, b"2", &mut heard);
+        lines.end(|_| panic!("skipped"));
+        assert_eq!(heard, ["a=1"]);
     }
 
     #[test]

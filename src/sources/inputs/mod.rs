@@ -22,7 +22,7 @@ mod unix;
 
 use std::time::{Duration, Instant};
 
-pub(super) use self::bell::Bell;
+pub(super) use self::{bell::Bell, lines::Lines};
 pub use self::{
     bell::Input,
     place::{SOCKET_FOLDER, connect, socket_places},
@@ -35,29 +35,30 @@ use super::Intake;
 /// The time from one batch to the next, while lines keep coming.
 const REST: Duration = Duration::from_millis(10);
 /// What one read takes at most, in bytes.
-const READ: usize = 16 * 1024;
+pub(super) const READ: usize = 16 * 1024;
 /// The largest datagram, in bytes: UDP knows no larger ones.
 const DATAGRAM: usize = 64 * 1024;
 
 /// When the lines that were taken are published.
-struct Pace {
+#[derive(Debug)]
+pub(super) struct Pace {
     intake: Intake,
     next: Instant,
     waiting: bool,
 }
 
 impl Pace {
-    fn new(intake: Intake) -> Self {
+    pub(super) fn new(intake: Intake) -> Self {
         Self { intake, next: Instant::now(), waiting: false }
     }
 
     /// Lines were taken.
-    fn note(&mut self) {
+    pub(super) fn note(&mut self) {
         self.waiting = true;
     }
 
     /// Publishes when it is time; otherwise, for how long to wait at most.
-    fn settle(&mut self) -> Option<Duration> {
+    pub(super) fn settle(&mut self) -> Option<Duration> {
         if !self.waiting {
             return None;
         }
@@ -71,7 +72,7 @@ impl Pace {
     }
 
     /// Publishes now.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.waiting = false;
         self.intake.turn().publish();
     }

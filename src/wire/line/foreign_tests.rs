@@ -14,7 +14,8 @@ fn check(read: &Reader<'_>, table: &[(&str, &[&str])]) {
             Ok(()) => assert_eq!(points.iter().map(show).collect::<Vec<_>>(), *expected, "{line}"),
             Err(why) => {
                 let hint = expected.first().and_then(|hint| hint.strip_prefix('!'));
-                assert!(why.as_str().contains(hint.expect(why.as_str())), "{line}: {why}");
+                let hint = hint.unwrap_or_else(|| panic!("{line}: {why}"));
+                assert!(why.as_str().contains(hint), "{line}: {why}");
                 assert!(points.is_empty(), "{line}");
             }
         }

@@ -133,10 +133,10 @@ impl Place<'_> {
         self.here.iter().copied().filter(|&at| self.pointers.list[at].1.len() == self.depth)
     }
 
-    fn set<E>(self, value: Option<Value>) -> Result<(), E> {
+    fn set<E>(self, value: Option<&Value>) -> Result<(), E> {
         let Self { pointers, depth, here, found } = self;
         for at in here.into_iter().filter(|&at| pointers.list[at].1.len() == depth) {
-            found[at] = value.clone();
+            found[at] = value.cloned();
         }
         Ok(())
     }
@@ -169,19 +169,19 @@ impl<'de> Visitor<'de> for Place<'_> {
     }
 
     fn visit_bool<E>(self, on: bool) -> Result<(), E> {
-        self.set(Some(on.into()))
+        self.set(Some(&on.into()))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.set(Some(number.into()))
+        self.set(Some(&number.into()))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.set(Some((number as f64).into()))
+        self.set(Some(&(number as f64).into()))
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.set(Some(number.into()))
+        self.set(Some(&number.into()))
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
@@ -189,7 +189,7 @@ impl<'de> Visitor<'de> for Place<'_> {
             return Ok(());
         }
         let value = checked_text(text).map_err(E::custom)?;
-        self.set(Some(value))
+        self.set(Some(&value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {

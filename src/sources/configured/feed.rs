@@ -1,0 +1,308 @@
+//! What becomes of the bytes that a source reads: lines, readings, batches;
+//! and what is told when there are none.
+
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use nix::{errno::Errno, unistd::read};
+
+use super::Format;
+use crate::{
+    sources::{
+        Intake, Turn,
+        inputs::{Bell, Lines, Pace, READ},
+    },
+    wire::line::{self, BadLine, MAX_DOCUMENT, Points},
+};
+
+/// After so many lines without a reading it is told at a source that has had
+/// none at all; a banner is shorter.
+const BARREN: usize = 20;
+/// The time from one line of the log to the next, of one source.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// The way of one source's bytes into its intake.
+#[derive(Debug)]
+pub(super) struct Feed {
+    intake: Intake,
+    format: Format,
+    lines: Lines,
+    pace: Pace,
+    /// What has come so far, where lines do not count.
+    document: Option<Vec<u8>>,
+    heard: Heard,
+    /// There has been a reading since it was started.
+    fruitful: bool,
+    failing: bool,
+    /// When the log was last told of a failure.
+    told: Option<Instant>,
+}
+
+/// What came since it was last asked for.
+#[derive(Debug, Default)]
+struct Heard {
+    /// There was a reading.
+    fruitful: bool,
+    /// And nobody has taken note of it yet.
+    fresh: bool,
+    /// Lines that are not blank.
+    lines: usize,
+    /// Why one of them was no reading.
+    why: Option<String>,
+}
+
+/// How a stream came to its end.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The source is to stop.
+    Stopped,
+    /// The other side has ended it.
+    Over,
+    /// It cannot be read.
+    Broken(Errno),
+}
+
+impl Feed {
+    pub(super) fn new(intake: Intake, format: Format) -> Self {
+        Self {
+            pace: Pace::new(intake.clone()),
+            intake,
+            format,
+            lines: Lines::default(),
+            document: None,
+            heard: Heard::default(),
+            fruitful: false,
+            failing: false,
+            told: None,
+        }
+    }
+
+    /// Whether all that comes up to an end is read as one, and not line by line.
+    pub(super) fn taken_whole(self, whole: bool) -> Self {
+        Self { document: whole.then(Vec::new), ..self }
+    }
+
+    /// How it is read.
+    pub(super) fn format(&self) -> &Format {
+        &self.format
+    }
+
+    /// The source's name.
+    pub(super) fn name(&self) -> &str {
+        self.intake.name()
+    }
+
+    /// Takes bytes as they come.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        let Self { intake, format, lines, document, heard, .. } = self;
+        if let Some(document) = document {
+            // One byte more than it may have tells that it is too long.
+            let room = MAX_DOCUMENT + 1 - document.len();
+            document.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            return;
+        }
+        let mut turn = intake.turn();
+        lines.feed(bytes, |line| match line {
+            Ok(line) => heard.line(format, line, &mut turn),
+            Err(why) => {
+                turn.refuse(&why);
+                heard.lines += 1;
+                heard.refused(&why);
+            }
+        });
+        drop(turn);
+        self.took();
+        if !self.fruitful && self.heard.lines >= BARREN {
+            if let Some(why) = self.verdict() {
+                self.fail(&why);
+            }
+        }
+    }
+
+    /// All has come, and is complete: a last line without an end counts, too.
+    pub(super) fn finish(&mut self) {
+        let Self { intake, format, lines, document, heard, .. } = self;
+        let mut turn = intake.turn();
+        if let Some(document) = document {
+            heard.line(format, document, &mut turn);
+            document.clear();
+        }
+        lines.end(|line| heard.line(format, line, &mut turn));
+        drop(turn);
+        self.took();
+        self.pace.finish();
+    }
+
+    /// All has come that is wanted, and there is more: a last line without an
+    /// end does not count, but a document is too long.
+    pub(super) fn cut(&mut self) {
+        self.lines = Lines::default();
+        self.finish();
+    }
+
+    /// What has come of a line without its end is no reading: `21.` of `21.5`.
+    pub(super) fn discard(&mut self) {
+        self.lines = Lines::default();
+        if let Some(document) = &mut self.document {
+            document.clear();
+        }
+        self.pace.finish();
+    }
+
+    /// Nor is the rest of a line of which the beginning was not heard.
+    pub(super) fn skip_line(&mut self) {
+        self.lines.skip();
+    }
+
+    fn took(&mut self) {
+        self.pace.note();
+        if !std::mem::take(&mut self.heard.fresh) {
+            return;
+        }
+        self.fruitful = true;
+        if std::mem::take(&mut self.failing) {
+            log::info!("{}: readings come again", self.name());
+        }
+    }
+
+    /// Why there was no reading in all that has come since it was last asked
+    /// for; `None` when there was one, or nothing came.
+    pub(super) fn verdict(&mut self) -> Option<String> {
+        let Heard { fruitful, why, .. } = std::mem::take(&mut self.heard);
+        why.filter(|_| !fruitful)
+    }
+
+    /// Says at all channels of the source why there are no readings.
+    pub(super) fn fail(&mut self, reason: &str) {
+        // What a command said may be part of it.
+        let reason = BadLine::new(reason);
+        self.pace.finish();
+        self.intake.fail(reason.as_str());
+        self.failing = true;
+        if self.told.is_none_or(|told| told.elapsed() >= QUIET) {
+            self.told = Some(Instant::now());
+            log::warn!("{}: {reason}", self.name());
+        } else {
+            log::debug!("{}: {reason}", self.name());
+        }
+    }
+
+    /// Publishes when it is time; otherwise, for how long to wait at most.
+    pub(super) fn settle(&mut self) -> Option<Duration> {
+        self.pace.settle()
+    }
+
+    /// Waits; false when the source is to stop.
+    pub(super) fn sleep(&mut self, until: Instant, bell: &Bell) -> bool {
+        loop {
+            let rest = self.settle();
+            let left = until.saturating_duration_since(Instant::now());
+            if bell.stopped() || left.is_zero() {
+                return !bell.stopped();
+            }
+            let wait = rest.map_or(left, |rest| rest.min(left));
+            bell.wait(&[], Some(wait), &mut Vec::new());
+        }
+    }
+
+    /// Takes what a stream has, until it ends.
+    pub(super) fn follow(&mut self, stream: impl AsFd, bell: &Bell) -> End {
+        let (mut ready, mut buffer) = (Vec::new(), vec![0; READ]);
+        loop {
+            let rest = self.settle();
+            if !bell.wait(&[stream.as_fd()], rest, &mut ready) {
+                return End::Stopped;
+            }
+            if !ready[0] {
+                continue;
+            }
+            match read(&stream, &mut buffer) {
+                Ok(0) => return End::Over,
+                Ok(length) => self.take(&buffer[..length]),
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                Err(errno) => return End::Broken(errno),
+            }
+        }
+    }
+}
+
+impl Heard {
+    fn line(&mut self, format: &Format, line: &[u8], turn: &mut Turn<'_>) {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        self.lines += 1;
+        match turn.take(|points| format.read(line, points)) {
+            Ok(0) => {
+                let Format::Pattern(pattern) = format else { return };
+                let start: String = String::from_utf8_lossy(line).trim().chars().take(60).collect();
+                log::debug!("no match for {}: {start:?}", pattern.as_str());
+                let say = || format!("its pattern matches nothing that comes, as in {start:?}");
+                self.why.get_or_insert_with(say);
+            }
+            Ok(_) => (self.fresh, self.fruitful) = (true, true),
+            Err(why) => self.refused(&why),
+        }
+    }
+
+    fn refused(&mut self, why: &BadLine) {
+        self.why.get_or_insert_with(|| format!("no reading in what comes: {why}"));
+    }
+}
+
+impl Format {
+    /// Reads one line, or what else is complete in itself.
+    fn read(&self, line: &[u8], points: &mut Points) -> Result<(), BadLine> {
+        match self {
+            Self::Lines => line::parse(line, points),
+            Self::Value(name) => line::value(name, line, points),
+            Self::Pattern(pattern) => pattern.read(line, points),
+            Self::Pointers(pointers) => pointers.read(line, points),
+            Self::Columns(columns) => columns.read(line, points),
+        }
+    }
+}
+
+/// How long to wait before something is tried again: 1 s, 2 s, 4 s, … up to a
+/// bound; from the start again when it went well for a minute.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    next: Duration,
+    most: Duration,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_secs(1);
+    const WELL: Duration = Duration::from_secs(60);
+
+    pub(super) fn new(most: Duration) -> Self {
+        Self { next: Self::FIRST, most }
+    }
+
+    /// How long to wait after it went for so long.
+    pub(super) fn after(&mut self, went: Duration) -> Duration {
+        if went >= Self::WELL {
+            self.next = Self::FIRST;
+        }
+        let wait = self.next;
+        self.next = (wait * 2).min(self.most);
+        wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_is_tried_later_and_later_until_it_has_gone_well() {
+        let mut backoff = Backoff::new(Duration::from_secs(60));
+        let waits: Vec<_> = (0..8).map(|_| backoff.after(Duration::ZERO).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(backoff.after(Duration::from_secs(59)).as_secs(), 60);
+        assert_eq!(backoff.after(Duration::from_secs(60)).as_secs(), 1);
+        assert_eq!(backoff.after(Duration::ZERO).as_secs(), 2);
+    }
+}
