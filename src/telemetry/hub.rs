@@ -282,6 +282,7 @@ impl Source {
     }
 
     /// Declares a channel, or describes one anew that is already this source's.
+    /// One that is gone passes to whoever declares it next.
     ///
     /// # Errors
     /// [`Error::ChannelTaken`] when another source has it,
@@ -321,11 +322,18 @@ impl Source {
     fn redeclare(&self, state: &mut State, id: ChannelId, channel: Channel) -> Result<ChannelId> {
         let State { channels, version, .. } = state;
         let entry = &mut channels[id.0 as usize];
-        if entry.source != self.name {
+        let passes = entry.source != self.name;
+        if passes && entry.status != Status::Gone {
             let (channel, owner) = (channel.name.to_string(), entry.source.to_string());
             return Err(Error::ChannelTaken { channel, owner });
         }
-        if entry.channel != channel {
+        if passes {
+            entry.source = self.name.clone();
+            // As when it is declared for the first time.
+            (entry.status, entry.value, entry.seq) = (Status::Ok, Value::Null, 0);
+            entry.at = self.hub.0.clock.boot();
+        }
+        if passes || entry.channel != channel {
             entry.channel = channel;
             *version += 1;
             entry.version = *version;
@@ -553,6 +561,38 @@ mod tests {
         let now = hub.clock().boot();
         source.publish(one(id, now + Duration::from_secs(5), 2.0));
         source.publish(one(id, now + Duration::from_secs(3), 1.0));
+        assert_eq!(hub.view().channels()[0].value, Value::Number(2.0));
+    }
+
+    #[test]
+    fn a_channel_that_is_gone_passes_to_the_next_source_that_names_it() {
+        let hub = Hub::new(HubSettings::default());
+        let first = hub.source("first");
+        let second = hub.source("second");
+        let channel = Channel::gauge("a").expect("valid");
+        let id = first.channel(channel.clone()).expect("free");
+        let mut batch = Batch::at(hub.clock().boot());
+        batch.set(id, 1.0);
+        first.publish(batch.clone());
+        assert!(second.channel(channel.clone().unit("V")).is_err());
+        first.gone(id);
+        let version = hub.view().version();
+        assert_eq!(second.channel(channel.clone().unit("V")).expect("it passes"), id);
+        let state = hub.view().channels()[0].clone();
+        assert_eq!(
+            (&*state.source, state.status, state.value),
+            ("second", Status::Ok, Value::Null)
+        );
+        assert!(state.channel.unit.is_some() && state.version > version, "readers are told");
+        // It is no longer the first one's.
+        first.publish(batch.clone());
+        first.fail(id, "late");
+        assert!(first.channel(channel).is_err());
+        assert_eq!(hub.view().channels()[0].value, Value::Null);
+        drop(first);
+        assert_eq!(hub.view().channels()[0].status, Status::Ok);
+        batch.set(id, 2.0);
+        second.publish(batch);
         assert_eq!(hub.view().channels()[0].value, Value::Number(2.0));
     }
 
