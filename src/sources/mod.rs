@@ -11,6 +11,7 @@
 pub mod configured;
 mod demo;
 pub mod found;
+mod iio;
 pub mod inputs;
 mod isolated;
 mod own;

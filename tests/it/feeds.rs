@@ -13,7 +13,7 @@ use std::{
 };
 
 use boardcast::{
-    sources::configured::{self, Format, Framing, Kind, Parity, RunningSource, SourceSettings},
+    sources::configured::{self, Format, Framing, Kind, Parity, Running, SourceSettings},
     telemetry::{ChannelName, Hub, HubSettings, Status, Value},
     wire::line::{Columns, Pattern, Pointers},
 };
@@ -52,7 +52,7 @@ fn settings(name: &str, kind: Kind) -> SourceSettings {
     }
 }
 
-fn start(hub: &Hub, settings: &SourceSettings) -> RunningSource {
+fn start(hub: &Hub, settings: &SourceSettings) -> Running {
     configured::start(hub, settings, Path::new("/")).expect("started")
 }
 
@@ -150,7 +150,7 @@ impl Drop for Place {
 
 /// A source that is in nobody's way, to see that nobody is in its.
 struct Beat {
-    _running: RunningSource,
+    _running: Running,
     hub: Hub,
 }
 
@@ -194,7 +194,7 @@ fn a_command_is_run_every_so_often_and_fails_and_recovers_with_a_reason() {
     await_value(&hub, "a", 1.5);
     let seq = hub.view().seq();
     wait_for("three more runs", || (hub.view().seq() >= seq + 3).then_some(()));
-    assert!(source.intake().counts().values.get() >= 4);
+    assert!(source.intake().expect("it reads text").counts().values.get() >= 4);
     drop(source);
     assert_eq!(said(&hub, "a"), Some(Err("gone".into())));
 }
@@ -222,7 +222,7 @@ fn what_cannot_be_run_or_says_nothing_is_told_before_there_is_any_channel() {
     await_trouble(&hub, "shell", "not found");
     await_trouble(&hub, "wrong", "\"21,5\" is no number");
     await_trouble(&hub, "unmatched", "its pattern matches nothing that comes, as in \"hello\"");
-    running.iter().for_each(RunningSource::stop);
+    running.iter().for_each(Running::stop);
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn many_that_will_not_end_end_together() {
         .collect();
     let groups: Vec<_> = (0..4).map(|number| pid(&hub, &format!("pid{number}"))).collect();
     let stop = Instant::now();
-    sources.iter().for_each(RunningSource::stop);
+    sources.iter().for_each(Running::stop);
     drop(sources);
     assert!(stop.elapsed() < STOP, "{:?}", stop.elapsed());
     for group in groups {
@@ -324,7 +324,7 @@ pub(crate) fn flood(bytes: u64) {
         beat.goes_on();
     }
     await_value(&hub, "after", 1.0);
-    let counts = source.intake().counts();
+    let counts = source.intake().expect("it reads text").counts();
     assert_eq!((counts.lines.get(), counts.bad_lines.get(), counts.values.get()), (3, 1, 2));
 }
 
@@ -422,7 +422,7 @@ fn a_server_of_lines_is_connected_to_again_and_half_a_line_is_no_reading() {
     peer.write_all(b".7;x\n10:02;4;y\n").expect("sent");
     // The end of a line whose beginning another connection had.
     await_value(&hub, "power", 4.0);
-    assert_eq!(source.intake().counts().bad_lines.get(), 1);
+    assert_eq!(source.intake().expect("it reads text").counts().bad_lines.get(), 1);
     drop(listener);
     drop(peer);
     await_trouble(&hub, "power", "nobody listens there; is its server running?");
@@ -500,7 +500,7 @@ fn a_serial_port_comes_and_goes_in_mid_line() {
         device.say("soil=3\n");
         (said(&hub, "soil")? == Ok(Value::from(3.0))).then_some(())
     });
-    assert_eq!(source.intake().counts().bad_lines.get(), 0);
+    assert_eq!(source.intake().expect("it reads text").counts().bad_lines.get(), 0);
     drop(source);
     assert_eq!(said(&hub, "soil"), Some(Err("gone".into())));
 }
@@ -525,7 +525,7 @@ fn a_line_that_began_before_a_port_was_opened_is_left_out() {
         });
         let source = start(&hub, &port("uart", &place));
         await_value(&hub, "value", 12_345.0);
-        let counts = source.intake().counts();
+        let counts = source.intake().expect("it reads text").counts();
         let talking = (counts.bad_lines.get(), counts.lines.get() > 0);
         drop(source);
         done.send(()).expect("it listens");

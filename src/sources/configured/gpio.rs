@@ -60,7 +60,7 @@ const MAX_VALUES: usize = 2048;
 /// # Errors
 /// When a channel cannot be declared, the system refuses a thread, or the
 /// source is of another kind.
-pub fn start(hub: &Hub, settings: &SourceSettings, root: &Path) -> Result<Input> {
+pub(super) fn start(hub: &Hub, settings: &SourceSettings, root: &Path) -> Result<Input> {
     let watched = Watched::new(hub, settings, Devices::new(root))?;
     // One request a line, at worst, and one chip after the other while looking.
     let descriptors = watched.lines.len() + 64;

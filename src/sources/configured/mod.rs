@@ -86,7 +86,7 @@ impl Running {
 pub fn start(hub: &Hub, settings: &SourceSettings, root: &Path) -> Result<Running> {
     match settings.kind {
         Kind::Gpio { .. } => gpio::start(hub, settings, root).map(Running::Lines),
-        Kind::Capture { .. } => Err(Error::Setting("kind iio is not there yet".into())),
+        Kind::Capture { .. } => capture::start(hub, settings, root).map(Running::Lines),
         _ => start_feed(hub, settings, root).map(Running::Feed),
     }
 }

@@ -216,6 +216,12 @@ impl Scan {
                 continue;
             }
             let mut line = |file: &str| self.files.line(watch, &folder.join(file));
+            // Somebody captures from it (`configured/capture`, or another program):
+            // until that ends, its files only say that it is busy.
+            if line("buffer/enable").or_else(|| line("buffer0/enable")).is_some_and(|on| on == "1")
+            {
+                continue;
+            }
             let name = line("label").or_else(|| line("name"));
             converters.push(key(&folder, name.unwrap_or(format!("device{number}"))));
         }

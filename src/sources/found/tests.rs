@@ -207,6 +207,25 @@ fn devices_come_and_go() {
 }
 
 #[test]
+fn a_converter_is_left_alone_while_its_buffer_is_on() {
+    let tree = Tree::new();
+    let device = "sys/bus/iio/devices/iio:device0";
+    tree.write(&format!("{device}/name"), "lis3dh\n");
+    tree.write(&format!("{device}/in_accel_x_raw"), "1\n");
+    let name = "iio/lis3dh/accel_x";
+    for buffer in ["buffer", "buffer0"] {
+        tree.write(&format!("{device}/{buffer}/enable"), "0\n");
+        let mut world = World::of(tree.root());
+        assert_eq!(world.status(name), Some(Status::Ok));
+        tree.write(&format!("{device}/{buffer}/enable"), "1\n");
+        world.turn_until("it to be let go", |world| world.status(name) == Some(Status::Gone));
+        tree.write(&format!("{device}/{buffer}/enable"), "0\n");
+        world.turn_until("it to be back", |world| world.status(name) == Some(Status::Ok));
+        tree.remove(&format!("{device}/{buffer}"));
+    }
+}
+
+#[test]
 fn lamps_and_thermometers_come_and_go_without_a_new_scan() {
     let tree = Tree::new();
     let slave = "72 01 55 05 7f a5 a5 66 b9 : crc=b9 YES\n72 01 55 05 7f a5 a5 66 b9 t=23125\n";

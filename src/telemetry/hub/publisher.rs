@@ -31,6 +31,7 @@ impl Publisher {
     }
 
     /// Declares a channel, or describes one anew that is already this source's.
+    /// One that is gone passes to whoever declares it next.
     ///
     /// # Errors
     /// [`Error::ChannelTaken`] when another source has it,
@@ -70,11 +71,18 @@ impl Publisher {
     fn redeclare(&self, state: &mut State, id: ChannelId, channel: Channel) -> Result<ChannelId> {
         let State { channels, version, .. } = state;
         let entry = &mut channels[id.0 as usize];
-        if entry.source != self.name {
+        let passes = entry.source != self.name;
+        if passes && entry.status != Status::Gone {
             let (channel, owner) = (channel.name.to_string(), entry.source.to_string());
             return Err(Error::ChannelTaken { channel, owner });
         }
-        if entry.channel != channel {
+        if passes {
+            entry.source = self.name.clone();
+            // As when it is declared for the first time.
+            (entry.status, entry.value, entry.seq) = (Status::Ok, Value::Null, 0);
+            entry.at = self.hub.0.clock.boot();
+        }
+        if passes || entry.channel != channel {
             entry.channel = channel;
             *version += 1;
             entry.version = *version;
