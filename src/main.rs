@@ -15,6 +15,11 @@ fn main() -> ExitCode {
         Ok(Asked::Serve { config, level }) => serve(*config, level),
         Ok(Asked::Watch(asked)) => client(watch::watch(&asked)),
         Ok(Asked::Once(asked)) => client(watch::once(&asked)),
+        Ok(Asked::Channels(asked)) => client(watch::channels(&asked)),
+        Ok(Asked::Doctor(doctor)) => match doctor.run() {
+            Ok(false) => ExitCode::FAILURE,
+            ended => client(ended.map(drop)),
+        },
         Ok(Asked::Put(put)) => client(put.run(std::io::stdin())),
         Ok(Asked::Print(text)) => {
             // A closed pipe (`boardcast --help | head`) is no fault.
