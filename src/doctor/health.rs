@@ -108,10 +108,11 @@ pub(super) fn storage(seen: &AllSeen, look: &Look) -> Vec<Finding> {
                     "delete something, as in sudo apt clean; sudo journalctl --vacuum-size=50M",
                 ))
             }
-            Err(reason) => Some(
+            Err(reason) if reason.ends_with("does not answer") => Some(
                 Finding::warn(reason.clone())
-                    .mend("its server or its program does not answer; umount -l lets go of it"),
+                    .mend(format!("its server may be gone; sudo umount -l {point} lets go of it")),
             ),
+            Err(reason) => Some(Finding::warn(reason.clone())),
         }
     }));
     if is_root_read_only(look) {

@@ -125,8 +125,8 @@ const KINDS: [(&str, &str); 8] = [
 pub(super) fn check(seen: &AllSeen, board: &Board) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (source, kind) in KINDS {
-        let of_kind = seen.0.iter().filter(|seen| seen.source == source);
-        let devices: BTreeSet<_> = of_kind.filter_map(|seen| device(&seen.name)).collect();
+        let well = seen.0.iter().filter(|seen| seen.source == source && seen.value.is_ok());
+        let devices: BTreeSet<_> = well.filter_map(|seen| device(&seen.name)).collect();
         if !devices.is_empty() {
             let names: Vec<_> = devices.into_iter().collect();
             findings.push(Finding::ok(format!("{kind}: {}", names.join(", "))));
@@ -149,7 +149,7 @@ pub(super) fn check(seen: &AllSeen, board: &Board) -> Vec<Finding> {
         seen.0.iter().filter(|seen| seen.source != "vitals" || !seen.name.starts_with("fs/"));
     for (seen, reason) in sensors.filter_map(|seen| Some((seen, seen.value.as_ref().err()?))) {
         if told.len() < MAX_FAILURES && told.insert(reason) {
-            findings.push(Finding::warn(format!("{}: {reason}", seen.name)));
+            findings.push(failure(&seen.name, reason));
         }
     }
     let late = seen.0.iter().filter(|seen| seen.source == "w1" && seen.value == Ok(Value::Null));
@@ -160,6 +160,22 @@ pub(super) fn check(seen: &AllSeen, board: &Board) -> Vec<Finding> {
         findings.push(Finding::warn(what));
     }
     findings
+}
+
+/// The readers' reasons are `<file>: <what>`, often with `: check <what may mend
+/// it>` behind.
+fn failure(name: &str, reason: &str) -> Finding {
+    let named = reason.split_once(": ").filter(|(file, _)| file.starts_with('/'));
+    let (place, rest) = match named {
+        Some((file, rest)) => (format!(" ({file})"), rest),
+        None => (String::new(), reason),
+    };
+    match rest.split_once(": check ") {
+        Some((what, mend)) => {
+            Finding::warn(format!("{name}: {what}{place}")).mend(format!("check {mend}"))
+        }
+        None => Finding::warn(format!("{name}: {rest}{place}")),
+    }
 }
 
 /// The device of a channel: the second level of its name.
