@@ -41,9 +41,10 @@ pub(super) fn power(seen: &AllSeen, board: &Board) -> Vec<Finding> {
     {
         findings.push(Finding::warn("the CPU was throttled since boot: it was too hot").mend(cool));
     }
-    let can_tell = seen.0.iter().any(|seen| seen.source == "power" && seen.value.is_ok());
-    if findings.is_empty() && can_tell {
-        findings.push(Finding::ok("voltage and temperature were right since boot"));
+    let tells = |state: &str| seen.value(state).is_some();
+    if findings.is_empty() && tells("power/undervoltage") {
+        let heat = if tells("power/throttled") { ", and the CPU is not slowed down" } else { "" };
+        findings.push(Finding::ok(format!("the supply voltage is right{heat}")));
     }
     findings
 }

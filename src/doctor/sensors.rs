@@ -42,7 +42,7 @@ impl AllSeen {
         self.value(name) == Some(&Value::Bool(true))
     }
 
-    fn value(&self, name: &str) -> Option<&Value> {
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
         self.0.iter().find(|seen| seen.name == name)?.value.as_ref().ok()
     }
 }

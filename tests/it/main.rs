@@ -12,12 +12,14 @@ mod crowd;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod delivery;
+mod doctor;
 mod fixture;
 mod found;
 mod history;
 mod http;
 mod inputs;
 mod lines;
+mod listing;
 mod misbehaviour;
 mod platform;
 mod service;
