@@ -52,13 +52,15 @@ pub(super) struct Boot {
 impl Boot {
     pub(super) fn read(look: &Look, model: &str) -> Self {
         let found = PLACES.into_iter().find_map(|place| Some((place, look.text(place)?)));
-        let (place, text) = found.unwrap_or((PLACES[0], String::new()));
-        Self::parse(place, &text, model)
+        match found {
+            Some((place, text)) => Self::parse(&format!("/{place}"), &text, model),
+            None => Self::parse("config.txt of the boot partition", "", model),
+        }
     }
 
     fn parse(place: &str, text: &str, model: &str) -> Self {
         let mut boot =
-            Self { path: format!("/{place}"), overlays: Vec::new(), parameters: Vec::new() };
+            Self { path: place.to_owned(), overlays: Vec::new(), parameters: Vec::new() };
         let mut counts = true;
         for line in text.lines().map(str::trim) {
             if let Some(filter) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -104,7 +106,7 @@ mod tests {
     use super::*;
 
     fn boot(text: &str) -> Boot {
-        Boot::parse("boot/config.txt", text, "Raspberry Pi 4 Model B Rev 1.4")
+        Boot::parse("/boot/config.txt", text, "Raspberry Pi 4 Model B Rev 1.4")
     }
 
     #[test]

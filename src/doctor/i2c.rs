@@ -64,6 +64,7 @@ const CHIPS: [Chip; 30] = [
 ];
 
 /// A chip on a bus.
+#[derive(Debug)]
 struct Client {
     /// `1-0076`
     id: String,
@@ -72,6 +73,12 @@ struct Client {
 }
 
 impl Client {
+    /// Whether it is a sensor's place: on a bus of the header, and not the
+    /// memory that says which extension board is plugged in.
+    fn is_on(&self, buses: &[&str]) -> bool {
+        buses.contains(&self.bus_and_address().0) && self.name != "24c256"
+    }
+
     /// `bme280 at 0x76 of i2c-1`.
     fn place(&self) -> String {
         let (bus, address) = self.bus_and_address();
@@ -131,7 +138,8 @@ fn of_bus(look: &Look, board: &Board, buses: &[String], clients: &[Client]) -> V
             return findings;
         }
         Kind::RaspberryPi(boot) => findings.extend(unnamed(boot, clients)),
-        Kind::BeagleBone if clients.is_empty() && !buses.is_empty() => {
+        // I2C2 is the one of the header, on unless an overlay takes its pins.
+        Kind::BeagleBone if !clients.iter().any(|client| client.is_on(&["2"])) => {
             findings.push(Finding::note(NOBODY).mend(format!(
                 "name it, as in: {}; sudo i2cdetect -y -r 2 shows who answers",
                 new_device("bme280", "0x76", "2")
@@ -165,7 +173,7 @@ fn unnamed(boot: &Boot, clients: &[Client]) -> Vec<Finding> {
             Finding::warn(what).mend("reboot; if it stays so, sudo vclog --msg says why")
         })
         .collect();
-    if findings.is_empty() && clients.is_empty() {
+    if findings.is_empty() && !clients.iter().any(|client| client.is_on(&["0", "1"])) {
         findings.push(Finding::note(NOBODY).mend(format!(
             "name yours in {}, as in dtoverlay=i2c-sensor,bme280 or dtoverlay=ads1115,cha_enable, \
              then reboot; sudo i2cdetect -y 1 shows who answers",

@@ -104,7 +104,7 @@ const THEMES: [(&str, Check); 13] = [
     ("i2c", |look, it| i2c::check(look, &it.board)),
     ("spi", |look, it| i2c::spi(look, &it.board)),
     ("1-wire", |look, it| w1::check(look, &it.board)),
-    ("rights", |look, it| rights::devices(look, &it.machine.user)),
+    ("rights", |look, it| rights::devices(look, &it.machine.user, &it.board)),
     ("power", |_, it| health::power(&it.seen, &it.board)),
     ("clock", |look, it| system::clock(look, &it.machine, &it.seen)),
     ("storage", |look, it| health::storage(&it.seen, look)),

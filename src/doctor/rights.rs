@@ -7,9 +7,10 @@
 //! `dialout` for serial ports; 99-com.rules of Raspberry Pi OS: `gpio`, `i2c`,
 //! `spi`).
 
-use std::{fs::Metadata, os::unix::fs::MetadataExt};
+use std::{collections::BTreeMap, fs::Metadata, os::unix::fs::MetadataExt};
 
 use super::{
+    board::Board,
     finding::Finding,
     machine::{Look, User},
 };
@@ -18,16 +19,38 @@ use super::{
 const ACCOUNT: &str = "boardcast";
 const FOLDER: &str = "run/boardcast";
 
-/// What such a file is called, the group that usually has it, and whether it is
-/// there because someone plugged it in.
-const KINDS: [(&str, &str, bool); 7] = [
-    ("ttyUSB", "dialout", true),
-    ("ttyACM", "dialout", true),
-    ("ttyAMA", "dialout", false),
-    ("serial", "dialout", false),
-    ("gpiochip", "gpio", false),
-    ("i2c-", "i2c", false),
-    ("spidev", "spi", false),
+/// A kind of device files.
+struct Kind {
+    /// What its files begin with, before a number.
+    prefix: &'static str,
+    /// The group that usually has them.
+    group: &'static str,
+    use_of: Use,
+}
+
+/// Who wants such a file.
+#[derive(Clone, Copy, PartialEq)]
+enum Use {
+    /// It is there because someone plugged it in.
+    Plugged,
+    /// A source of readings, where the settings name it.
+    Source,
+    /// Tools alone: the sensors behind it are read through the kernel's drivers.
+    Tools,
+}
+
+const fn kind(prefix: &'static str, group: &'static str, use_of: Use) -> Kind {
+    Kind { prefix, group, use_of }
+}
+
+const KINDS: [Kind; 7] = [
+    kind("ttyUSB", "dialout", Use::Plugged),
+    kind("ttyACM", "dialout", Use::Plugged),
+    kind("ttyAMA", "dialout", Use::Source),
+    kind("serial", "dialout", Use::Source),
+    kind("gpiochip", "gpio", Use::Source),
+    kind("i2c-", "i2c", Use::Tools),
+    kind("spidev", "spi", Use::Tools),
 ];
 
 /// Read and enter, in the lowest three bits of a mode.
@@ -100,35 +123,65 @@ fn groups(look: &Look) -> Vec<(String, u32, String)> {
 }
 
 /// The device files.
-pub(super) fn devices(look: &Look, user: &User) -> Vec<Finding> {
+pub(super) fn devices(look: &Look, user: &User, board: &Board) -> Vec<Finding> {
     let Some(who) = Who::of(look, user) else { return Vec::new() };
-    let known = groups(look);
-    let mut findings: Vec<Finding> = Vec::new();
-    for (prefix, usual, plugged) in KINDS {
-        let mut closed = look.list("dev");
-        closed.retain(|name| name.starts_with(prefix));
-        let mut files: Vec<_> = closed
-            .into_iter()
-            .filter_map(|name| Some((look.metadata(&format!("dev/{name}"))?, name)))
-            .filter(|(file, _)| !who.may(file, READ))
-            .collect();
-        let Some((file, _)) = files.first() else { continue };
-        let group = known.iter().find(|(_, gid, _)| *gid == file.gid());
-        let group = group.map_or(usual, |(name, ..)| name.as_str());
-        let mend = if file.mode() >> 3 & READ == 0 || group == "root" {
-            // No group may read it: membership is of no help.
-            format!(
-                "let the group {usual} read it, by a line in /etc/udev/rules.d/60-{usual}.rules: \
-                 KERNEL==\"{prefix}*\", GROUP=\"{usual}\", MODE=\"0660\""
-            )
-        } else {
-            who.join(group)
+    let groups = groups(look);
+    let present = look.list("dev");
+    let mut findings = Vec::new();
+    for Kind { prefix, group, use_of } in KINDS {
+        // The service needs no device file where the kernel's drivers read.
+        if who.is_service && use_of == Use::Tools {
+            continue;
+        }
+        let is_one = |name: &&String| {
+            let number = name.strip_prefix(prefix);
+            number.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
         };
-        let names: Vec<_> = files.drain(..).map(|(_, name)| format!("/dev/{name}")).collect();
-        let what = format!("{} may not read {}", who.name, names.join(", "));
-        findings.push(if plugged { Finding::warn(what) } else { Finding::note(what) }.mend(mend));
+        // Those with the same mend are told together.
+        let mut closed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for name in present.iter().filter(is_one) {
+            let Some(file) = look.metadata(&format!("dev/{name}")) else { continue };
+            if !who.may(&file, READ) {
+                let owner = groups.iter().find(|(_, gid, _)| *gid == file.gid());
+                let owner = owner.map(|(name, ..)| name.as_str());
+                let mend = mend(&who, &file, owner, (prefix, group), board);
+                closed.entry(mend).or_default().push(format!("/dev/{name}"));
+            }
+        }
+        findings.extend(closed.into_iter().map(|(mend, names)| {
+            let what = format!("{} may not read {}", who.name, names.join(", "));
+            let plugged = use_of == Use::Plugged;
+            (if plugged { Finding::warn(what) } else { Finding::note(what) }).mend(mend)
+        }));
     }
     findings
+}
+
+/// What lets someone read a file of the group `owner`, of a kind that usually
+/// has the group `usual`.
+fn mend(
+    who: &Who,
+    file: &Metadata,
+    owner: Option<&str>,
+    (prefix, usual): (&str, &str),
+    board: &Board,
+) -> String {
+    if owner == Some("tty") {
+        // agetty(8) gives a port on which one logs in to this group.
+        let how = match board.boot() {
+            Some(_) => ": sudo raspi-config, Interface Options, Serial Port",
+            None => ", by systemctl disable of its serial-getty@.service",
+        };
+        return format!("the console has it; switch that off{how}");
+    }
+    if file.mode() >> 3 & READ == 0 || owner == Some("root") {
+        // No group may read it: membership is of no help.
+        return format!(
+            "let the group {usual} read it, by a line in /etc/udev/rules.d/60-{usual}.rules: \
+             KERNEL==\"{prefix}*\", GROUP=\"{usual}\", MODE=\"0660\""
+        );
+    }
+    who.join(owner.unwrap_or(usual))
 }
 
 /// The socket for readings.

@@ -21,8 +21,7 @@ pub(super) fn clock(look: &Look, machine: &Machine, seen: &AllSeen) -> Vec<Findi
         if batteries.is_empty() {
             what += ", and there is none with a battery: after a start the time is wrong";
         }
-        let mend = "connect it to the network; sudo timedatectl set-ntp true; \
-                    timedatectl timesync-status says what is missing";
+        let mend = "connect it to the network; sudo timedatectl set-ntp true, or start chrony";
         return vec![Finding::warn(what).mend(mend)];
     }
     let mut findings = vec![Finding::ok("the clock is synchronised")];
