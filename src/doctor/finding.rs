@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! ok    board    Raspberry Pi 4 Model B Rev 1.4, Linux 6.6.51+rpt-rpi-v8, up 1 d 3 h 26 min
-//! warn  clock    the clock is not synchronised, and no clock with a battery is there
-//!                → sudo timedatectl set-ntp true
+//! warn  1-wire   w1_bus_master1: 28-0316a2794bff has no driver
+//!                → sudo modprobe w1-therm
 //! ```
 
 use serde_json::json;

@@ -139,7 +139,10 @@ fn of_bus(look: &Look, board: &Board, buses: &[String], clients: &[Client]) -> V
         }
         Kind::RaspberryPi(boot) => findings.extend(unnamed(boot, clients)),
         // I2C2 is the one of the header, on unless an overlay takes its pins.
-        Kind::BeagleBone if !clients.iter().any(|client| client.is_on(&["2"])) => {
+        Kind::BeagleBone
+            if buses.iter().any(|bus| bus == "i2c-2")
+                && !clients.iter().any(|client| client.is_on(&["2"])) =>
+        {
             findings.push(Finding::note(NOBODY).mend(format!(
                 "name it, as in: {}; sudo i2cdetect -y -r 2 shows who answers",
                 new_device("bme280", "0x76", "2")

@@ -4,11 +4,11 @@
 use std::{
     fmt,
     fs::{self, File},
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -80,14 +80,18 @@ impl fmt::Debug for Machine {
 impl Machine {
     /// This machine, with its files below `root`.
     pub(super) fn this(root: &Path, port: u16) -> Self {
-        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
+        // 32 bits wide on some boards, 64 on others.
+        fn wide(limit: impl Into<u64>) -> u64 {
+            limit.into()
+        }
+        let limits = getrlimit(Resource::RLIMIT_NOFILE);
+        let descriptors = limits.map_or(u64::MAX, |(_, hard)| wide(hard));
         Self {
             root: root.to_owned(),
             port,
             clock: Arc::new(SystemClock),
             statvfs: Arc::new(statvfs),
             user: User::this(),
-            // `rlim_t` is as wide on every board with musl or glibc.
             descriptors,
             knock,
             patience: Duration::from_secs(5),
@@ -97,30 +101,32 @@ impl Machine {
 
 /// Asks for `/healthz`, which answers with the board's name and its state.
 fn knock(address: SocketAddr) -> Knock {
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, ANSWER) else {
+    let Ok(stream) = TcpStream::connect_timeout(&address, ANSWER) else {
         return Knock::Nobody;
     };
     let mut answer = Vec::new();
-    let asked = (|| {
-        stream.set_read_timeout(Some(ANSWER))?;
-        stream.set_write_timeout(Some(ANSWER))?;
-        let request =
-            format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes())?;
-        let mut part = [0; 1024];
-        // The whole answer has a few hundred bytes; one that drips is cut off.
-        for _ in 0..4 {
-            let length = stream.read(&mut part)?;
-            answer.extend_from_slice(&part[..length]);
-            if length == 0 {
-                break;
-            }
-        }
-        std::io::Result::Ok(())
-    })();
     // What was read counts, however it ended.
-    drop(asked);
+    let _ = ask(stream, address, &mut answer);
     understood(&String::from_utf8_lossy(&answer))
+}
+
+/// Reads the answer as far as it comes in time; it has a few hundred bytes.
+fn ask(mut stream: TcpStream, address: SocketAddr, answer: &mut Vec<u8>) -> io::Result<()> {
+    let deadline = Instant::now() + ANSWER;
+    stream.set_write_timeout(Some(ANSWER))?;
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut part = [0; 1024];
+    while answer.len() < 4096 {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // A time-out of zero is refused, and so ends it.
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut part)? {
+            0 => break,
+            length => answer.extend_from_slice(&part[..length]),
+        }
+    }
+    Ok(())
 }
 
 /// What an answer to `/healthz` tells of who gave it.
@@ -156,7 +162,10 @@ impl Look {
     /// The file that is being read, as it is called on the board.
     pub(super) fn at(&self) -> String {
         let at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
-        format!("/{}", at.display())
+        match at.to_str() {
+            Some("") => "its files".into(),
+            _ => format!("/{}", at.display()),
+        }
     }
 
     fn path(&self, path: &str) -> PathBuf {

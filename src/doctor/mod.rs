@@ -35,9 +35,9 @@ mod w1;
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{RecvTimeoutError, sync_channel},
     },
     thread,
@@ -151,28 +151,46 @@ fn examine(machine: Machine) -> Report {
 }
 
 /// What `work` gives, on a thread of its own; or that it hangs, and where.
-/// A thread that hangs is left behind, and ends with the program.
 fn within<T: Send + 'static>(
-    root: &std::path::Path,
+    root: &Path,
     patience: Duration,
     work: impl FnOnce(&Look) -> T + Send + 'static,
 ) -> std::result::Result<T, Finding> {
+    let done = Arc::new(Mutex::new(None));
+    let theirs = done.clone();
     let look = Arc::new(Look::new(root));
-    let (sender, receiver) = sync_channel(1);
+    let task = Box::new(move |look: &Look| {
+        let found = work(look);
+        *theirs.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+    });
+    wait_for(task, &look, patience)?;
+    let found = done.lock().unwrap_or_else(PoisonError::into_inner).take();
+    found.ok_or_else(|| Finding::bad(format!("{}: a fault of this program", look.at())))
+}
+
+/// Waits until a task has ended. A thread that hangs is left behind, and ends
+/// with the program. (Apart from `within`, so that it is compiled once.)
+fn wait_for(
+    task: Box<dyn FnOnce(&Look) + Send>,
+    look: &Arc<Look>,
+    patience: Duration,
+) -> std::result::Result<(), Finding> {
+    // Nothing is sent: the end of the sender is the end of the task.
+    let (sender, receiver) = sync_channel::<()>(1);
     let own = look.clone();
-    let run = move || drop(sender.send(work(&own)));
+    let run = move || {
+        task(&own);
+        drop(sender);
+    };
     let thread = thread::Builder::new().name("bc-doctor".into()).stack_size(STACK).spawn(run);
     if let Err(error) = thread {
         return Err(Finding::bad(format!("this was not looked at: no thread: {error}")));
     }
-    receiver.recv_timeout(patience).map_err(|why| match why {
-        RecvTimeoutError::Timeout => {
-            let seconds = patience.as_secs_f64();
-            let what = format!("{}: no answer for more than {seconds} s", look.at());
-            Finding::bad(what).mend("its driver or its bus hangs: check the wiring, and dmesg")
-        }
-        RecvTimeoutError::Disconnected => {
-            Finding::bad(format!("{}: a fault of this program", look.at()))
-        }
-    })
+    if receiver.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+        let seconds = patience.as_secs_f64();
+        let what = format!("{}: no answer for more than {seconds} s", look.at());
+        let mend = "its driver or its bus hangs: check the wiring, and dmesg";
+        return Err(Finding::bad(what).mend(mend));
+    }
+    Ok(())
 }
