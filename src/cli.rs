@@ -8,7 +8,8 @@ use clap::{
 };
 
 use crate::{
-    config::{Config, Flags, KEYS, Key, Request, Shape},
+    config::{Config, Flags, KEYS, Key, PORT, Request, Shape},
+    doctor::Doctor,
     put::Put,
     watch::Watch,
 };
@@ -87,6 +88,30 @@ enum Command {
     /// ok; with --json one object. Exit code 1 when the board is not reached
     /// within 10 seconds, or no channel matches.
     Once(What),
+    /// List the channels of a board: name, reading, unit, status, kind, source and label.
+    ///
+    /// A table on a terminal, otherwise lines with tabs between the columns; with
+    /// --json the object of /api/channels, each channel with its `value`. Exit
+    /// code 1 when the board is not reached within 10 seconds, or no channel
+    /// matches.
+    Channels(What),
+    /// Say what was found on this board, what was not and why, with the mend.
+    ///
+    /// It needs no server and no rights, and changes nothing; as root it sees
+    /// more, and says what the service may not read. A sensor that hangs is told
+    /// after 8 seconds. Exit code 1 when something needs mending (warn, bad), 0
+    /// when nothing does (ok, note).
+    Doctor {
+        /// The port that the server is to have.
+        #[arg(long, value_name = "PORT", default_value_t = PORT)]
+        port: u16,
+        /// Print JSON: one object with all findings.
+        #[arg(long)]
+        json: bool,
+        /// Look at the files below this folder instead (for tests).
+        #[arg(long, value_name = "FOLDER", default_value = "/", hide = true)]
+        root: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -235,8 +260,12 @@ pub enum Asked {
     Watch(Box<Watch>),
     /// Show the newest readings of a board, once.
     Once(Box<Watch>),
+    /// List the channels of a board.
+    Channels(Box<Watch>),
     /// Push readings to a board.
     Put(Put),
+    /// Look what is wrong with this board.
+    Doctor(Doctor),
     /// Print this and end.
     Print(String),
 }
@@ -266,6 +295,10 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
         }
         Some(Command::Watch { what, max_hz }) => return what.into_watch(max_hz).map(Asked::Watch),
         Some(Command::Once(what)) => return what.into_watch(None).map(Asked::Once),
+        Some(Command::Channels(what)) => return what.into_watch(None).map(Asked::Channels),
+        Some(Command::Doctor { port, json, root }) => {
+            return Ok(Asked::Doctor(Doctor { root, port, json }));
+        }
         Some(Command::Put { readings, stdin: _, socket, url }) => {
             let line = (!readings.is_empty()).then(|| readings.join(" "));
             let put = Put::new(line, socket, url.as_deref());

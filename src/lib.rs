@@ -54,7 +54,7 @@
 //! | [`sources`] | where readings come from: the sampler, and what is pushed in |
 //! | `web` | the page, embedded |
 //! | [`App`] | joins hub, page and engine: routes and the stream |
-//! | [`config`], [`watch`], [`put`], [`cli`], `service`, [`daemon`] | the program: settings, the terminal client, what pushes readings, the command line, the server as a service |
+//! | [`config`], [`watch`], [`put`], [`doctor`], [`cli`], `service`, [`daemon`] | the program: settings, the terminal client, what pushes readings, what looks after the board, the command line, the server as a service |
 //!
 //! The invariants are in ARCHITECTURE.md, beside the source.
 
@@ -62,6 +62,7 @@ mod app;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 pub mod error;
 mod fault;
 pub mod message;

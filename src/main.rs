@@ -17,6 +17,11 @@ fn main() -> ExitCode {
         Ok(Asked::Config(request)) => show(&request),
         Ok(Asked::Watch(asked)) => client(watch::watch(&asked)),
         Ok(Asked::Once(asked)) => client(watch::once(&asked)),
+        Ok(Asked::Channels(asked)) => client(watch::channels(&asked)),
+        Ok(Asked::Doctor(doctor)) => match doctor.run() {
+            Ok(false) => ExitCode::FAILURE,
+            ended => client(ended.map(drop)),
+        },
         Ok(Asked::Put(put)) => client(put.run(std::io::stdin())),
         Ok(Asked::Print(text)) => {
             print(&text);

@@ -205,6 +205,12 @@ impl Lane {
         }
     }
 
+    /// Whether its first round is still under way, and not known to hang.
+    pub(super) fn is_new(&self) -> bool {
+        let state = self.shared.lock();
+        !state.settled && !state.hung
+    }
+
     /// Whether it has read all of its devices at least once.
     pub(super) fn settled(&self) -> bool {
         self.shared.lock().settled

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 /// More channels than any board has: what a server says must not fill the
 /// memory of its client.
-const MOST_CHANNELS: usize = 10_000;
+pub(super) const MOST_CHANNELS: usize = 10_000;
 
 /// One channel.
 #[derive(Debug, Default)]

@@ -1,5 +1,5 @@
-//! The terminal client: `boardcast watch` and `boardcast once`, on our own
-//! [`WebSocket`].
+//! The terminal client: `boardcast watch`, `boardcast once` and `boardcast
+//! channels`, on our own [`WebSocket`].
 //!
 //! | file | what |
 //! |---|---|
@@ -8,6 +8,7 @@
 //! | `units` | a value and its SenML unit → what people read |
 //! | `table` | rows → text of a given width and height |
 //! | `lines` | a message → one line of JSON |
+//! | `channels` | descriptions and readings → a table, lines with tabs, or JSON |
 //! | `screen` | the terminal: drawn in place, and put right again at every end |
 //!
 //! All but `screen` and this file are functions of text. The loop here has one
@@ -16,10 +17,11 @@
 
 pub(crate) mod address;
 mod board;
+mod channels;
 mod lines;
 mod screen;
 mod table;
-mod units;
+pub(crate) mod units;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -28,6 +30,7 @@ use std::{
 
 use self::{
     board::{Board, Heard},
+    channels::Channels,
     lines::{Lines, Merged},
     screen::Screen,
 };
@@ -138,7 +141,7 @@ impl Watch {
 
     fn nothing_selected(&self) -> Error {
         Error::Setting(format!(
-            "no channel matches {}; without a filter, boardcast once shows all",
+            "no channel matches {}; without a filter, all are shown",
             self.names(" ")
         ))
     }
@@ -154,10 +157,34 @@ impl Watch {
 /// [`Error::Setting`], one line, when the board is not reached within some
 /// seconds, or no channel matches.
 pub fn once(asked: &Watch) -> Result<()> {
+    let mut merged = Merged::default();
+    let board = snapshot(asked, |text, heard| match heard {
+        Heard::Snapshot { .. } => merged.add(text),
+        _ => Ok(()),
+    })?;
+    print(&if asked.json { merged.finish() } else { table::plain(&board) })
+}
+
+/// Prints every channel with its description and its newest reading, and ends:
+/// a table on a terminal, otherwise lines with tabs, or JSON.
+///
+/// # Errors
+/// As those of [`once`].
+pub fn channels(asked: &Watch) -> Result<()> {
+    let mut channels = Channels::default();
+    let board = snapshot(asked, |text, _| channels.hear(text))?;
+    print(&match (asked.json, io::stdout().is_terminal()) {
+        (true, _) => channels.json(),
+        (false, true) => channels.table(&board),
+        (false, false) => channels.lines(&board),
+    })
+}
+
+/// Listens until the snapshot is complete; `hear` is told each message before.
+fn snapshot(asked: &Watch, mut hear: impl FnMut(&str, &Heard) -> Result<()>) -> Result<Board> {
     let deadline = Instant::now() + ONCE_TIME;
     let mut ws = asked.connect(None, None, ONCE_TIME).map_err(|error| asked.unreachable(error))?;
     let mut board = Board::default();
-    let mut merged = Merged::default();
     loop {
         let Some(left) = deadline.checked_duration_since(Instant::now()) else {
             return Err(late());
@@ -168,21 +195,18 @@ pub fn once(asked: &Watch) -> Result<()> {
         })?;
         let Some(message) = message else { return Err(ended_early(ws.close_event())) };
         let Some(text) = message.as_text() else { continue };
-        match board.hear(text, Instant::now())? {
-            Heard::Snapshot { complete } => {
-                merged.add(text)?;
-                if complete {
-                    break;
-                }
-            }
+        let heard = board.hear(text, Instant::now())?;
+        hear(text, &heard)?;
+        match heard {
+            Heard::Snapshot { complete: true } => break,
             Heard::Error(sentence) => return Err(Error::Setting(sentence)),
             _ => {}
         }
     }
-    if board.is_empty() {
-        return Err(asked.nothing_selected());
-    }
-    let text = if asked.json { merged.finish() } else { table::plain(&board) };
+    if board.is_empty() { Err(asked.nothing_selected()) } else { Ok(board) }
+}
+
+fn print(text: &str) -> Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("print", error)),
         _ => Ok(()),
@@ -330,7 +354,7 @@ fn chance() -> f64 {
 
 /// What comes from the server must not steer the terminal: control characters,
 /// and those that turn the direction of writing, become `·`.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let steers = |c: char| {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

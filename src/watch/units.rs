@@ -147,7 +147,7 @@ fn fixed(value: f64, decimals: usize) -> String {
 }
 
 /// "3 d 4 h 12 min": the smaller parts are left out when they no longer matter.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let size = seconds.abs();
     let minus = if seconds < 0.0 && size >= 0.0005 { "-" } else { "" };
     if size < 0.9995 {

@@ -103,7 +103,7 @@ fn bounds_are_flags() {
         .args(["--max-connections", "0", "--listen", "127.0.0.1:0"])
         .output()
         .expect("started");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
 }
 
 /// A debug build of the program can be told to panic; a release build cannot.

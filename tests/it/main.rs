@@ -12,6 +12,7 @@ mod crowd;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod delivery;
+mod doctor;
 mod feeds;
 mod fixture;
 mod found;
@@ -19,6 +20,7 @@ mod history;
 mod http;
 mod inputs;
 mod lines;
+mod listing;
 mod misbehaviour;
 mod platform;
 mod service;

@@ -101,6 +101,14 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Whether something is still to come: a first round that is neither over
+    /// nor known to hang.
+    pub(crate) fn pending(&self) -> bool {
+        self.scan.is_new() || lock(&self.lanes).list.iter().any(|(_, lane)| lane.is_new())
+    }
+}
+
 impl Source for Found {
     fn name(&self) -> &str {
         "found"

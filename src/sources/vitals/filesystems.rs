@@ -116,6 +116,14 @@ impl Filesystems {
         self.names.update(levels.iter().map(|(point, level)| (*point, level.as_str())));
     }
 
+    /// Whether each has answered, or is known not to.
+    pub(super) fn settled(&mut self, at: BootTime) -> bool {
+        let answered = |mounted: &mut Mounted| {
+            mounted.asker.as_mut().map_or(true, |asker| asker.answer(at).is_some())
+        };
+        self.mounted.values_mut().all(answered)
+    }
+
     /// Tells what is known by now.
     pub(super) fn sample(&mut self, at: BootTime, readings: &mut Readings) {
         for (point, mounted) in &mut self.mounted {

@@ -32,9 +32,9 @@ pub(super) mod names;
 mod network;
 mod pressure;
 pub(crate) mod process;
-mod space;
+pub(crate) mod space;
 #[cfg(test)]
-pub(super) mod trees;
+pub(crate) mod trees;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -65,7 +65,8 @@ impl Vitals {
         Self::with(root, Arc::new(space::statvfs))
     }
 
-    fn with(root: &Path, statvfs: Statvfs) -> Self {
+    /// The same, with another way to ask for the room of file systems.
+    pub(crate) fn with(root: &Path, statvfs: Statvfs) -> Self {
         Self {
             cpu: Cpu::new(root),
             frequency: Frequency::new(root),
@@ -77,6 +78,13 @@ impl Vitals {
             filesystems: Filesystems::new(root, statvfs),
             board: Board::new(root),
         }
+    }
+}
+
+impl Vitals {
+    /// Whether each file system has answered, or is known not to.
+    pub(crate) fn settled(&mut self, at: BootTime) -> bool {
+        self.filesystems.settled(at)
     }
 }
 

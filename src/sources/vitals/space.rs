@@ -26,7 +26,7 @@ pub(super) const MAX_THREADS: usize = 32;
 
 /// The room of one file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Space {
+pub(crate) struct Space {
     pub size: u64,
     pub free: u64,
     /// Of `free`, what is not kept for the administrator.
@@ -34,10 +34,10 @@ pub(super) struct Space {
 }
 
 /// Asks the kernel for the room at a path; a test hands in its own.
-pub(super) type Statvfs = Arc<dyn Fn(&Path) -> io::Result<Space> + Send + Sync>;
+pub(crate) type Statvfs = Arc<dyn Fn(&Path) -> io::Result<Space> + Send + Sync>;
 
 /// statvfs(3).
-pub(super) fn statvfs(path: &Path) -> io::Result<Space> {
+pub(crate) fn statvfs(path: &Path) -> io::Result<Space> {
     // 32 bits wide on some boards, 64 on others.
     fn bytes(unit: u64, count: impl Into<u64>) -> u64 {
         unit.saturating_mul(count.into())

@@ -18,14 +18,14 @@ use crate::{
 };
 
 /// A folder of its own that ends with the test.
-pub(in crate::sources) struct Tree {
+pub(crate) struct Tree {
     folder: PathBuf,
     root: PathBuf,
 }
 
 impl Tree {
     /// An empty tree.
-    pub(in crate::sources) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("boardcast-vitals-{}-{number}", std::process::id());
@@ -36,7 +36,7 @@ impl Tree {
     }
 
     /// A board of `tests/data/boards` at its instant 0.
-    pub(in crate::sources) fn board(name: &str) -> Self {
+    pub(crate) fn board(name: &str) -> Self {
         let tree = Self::new();
         fs::remove_dir(&tree.root).expect("an empty folder can be removed");
         tree.turn(name, 0);
@@ -44,7 +44,7 @@ impl Tree {
     }
 
     /// Lets the same root show a board at another instant.
-    pub(in crate::sources) fn turn(&self, board: &str, instant: u32) {
+    pub(crate) fn turn(&self, board: &str, instant: u32) {
         let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/boards");
         // The first turn finds no link.
         let _ = fs::remove_file(&self.root);
@@ -53,11 +53,11 @@ impl Tree {
         std::os::unix::fs::symlink(target, &self.root).expect("a link can be made");
     }
 
-    pub(in crate::sources) fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    pub(in crate::sources) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.root.join(path);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).expect("a folder can be made");
@@ -66,11 +66,11 @@ impl Tree {
     }
 
     /// A folder in the place of a file: what cannot be read, even by root.
-    pub(in crate::sources) fn folder(&self, path: &str) {
+    pub(crate) fn folder(&self, path: &str) {
         fs::create_dir_all(self.root.join(path)).expect("a folder can be made");
     }
 
-    pub(in crate::sources) fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         let path = self.root.join(path);
         let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         removed.expect("it can be removed");
@@ -85,7 +85,7 @@ impl Drop for Tree {
 
 /// The room of the boards' file systems: a card of 30 GB, of which 2 GB are
 /// kept for the administrator, and 500 MB to boot from.
-pub(super) fn rooms() -> Statvfs {
+pub(crate) fn rooms() -> Statvfs {
     Arc::new(|path: &Path| {
         const GB: u64 = 1_000_000_000;
         let (size, free, available) = match path.to_str() {
