@@ -7,6 +7,10 @@
 //! lane's channels get an error that names the file. When the file answers
 //! after all, the next readings make them well again.
 //!
+//! A round costs a bus its time and a sensor its warmth, so there is none while
+//! no reading of it would be taken: as the channels' rules have it, and who
+//! watches. Whoever begins to watch is waited for by no more than a tick.
+//!
 //! A lane that is retired lets go of its channels at once; its thread ends
 //! when it is next awake. Nobody joins it, so that a hung read holds up no end
 //! of the program.
@@ -125,6 +129,9 @@ struct State {
     retired: bool,
     /// A round was read to its end.
     settled: bool,
+    /// How long the last round took: that much later come the readings of the
+    /// next.
+    took: Duration,
     /// It was said that it hangs.
     hung: bool,
     /// Of each device.
@@ -151,6 +158,7 @@ impl Lane {
             busy: false,
             retired: false,
             settled: false,
+            took: Duration::ZERO,
             hung: false,
             publications,
         };
@@ -171,13 +179,14 @@ impl Lane {
         Ok(Self { shared, every, last: hub.clock().boot() })
     }
 
-    /// Begins a round when one is due, to within half the sampler's `interval`;
-    /// says why when the last one does not end.
+    /// Begins a round when one is due, to within half the sampler's `interval`,
+    /// and its readings would be taken; says why when the last one does not end.
     pub(super) fn tick(&mut self, at: BootTime, interval: Duration) {
         let due = at.since(self.last) + interval / 2 >= self.every;
         let mut state = self.shared.lock();
         if !state.busy {
-            if due && !state.asked {
+            let taken = at + state.took;
+            if due && !state.asked && state.publications.iter().any(|of| of.wants(taken)) {
                 state.asked = true;
                 self.last = at;
                 self.shared.bell.notify_one();
@@ -231,7 +240,9 @@ impl Shared {
     /// Reads round after round until the lane is retired.
     fn run(&self, devices: &mut Vec<Box<dyn Device>>) {
         let mut readings = Readings::default();
+        let clock = self.watch.hub().clock();
         while self.wait() {
+            let begun = clock.boot();
             for (number, device) in devices.iter_mut().enumerate() {
                 if !self.read(number, device.as_mut(), &mut readings) {
                     return;
@@ -239,6 +250,7 @@ impl Shared {
             }
             let mut state = self.lock();
             (state.busy, state.settled) = (false, true);
+            state.took = clock.boot().since(begun);
             if std::mem::take(&mut state.hung) {
                 log::info!("{}: it answers again", self.name);
             }
@@ -295,7 +307,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::telemetry::{Channel, Clock, HubSettings, Status};
+    use crate::telemetry::{Channel, Clock, Filters, HubSettings, Rule, Rules, Status, rule};
 
     /// The board's clock, set by the test.
     #[derive(Debug, Default)]
@@ -458,22 +470,56 @@ mod tests {
         assert_eq!(stale_after, Some(Duration::from_secs(15)));
     }
 
-    #[test]
-    fn rounds_come_at_their_own_pace() {
-        let world = World::new();
-        let (mut lane, tell) = world.lane();
-        lane.every = Duration::from_secs(5);
-        tell.send(0.0).expect("it reads");
-        world.wait_for(|_| lane.settled());
+    /// The seconds at which a round begins, which then takes `takes` seconds.
+    fn rounds(
+        world: &World,
+        (lane, tell): &mut (Lane, Sender<f64>),
+        seconds: std::ops::RangeInclusive<u64>,
+        takes: u64,
+    ) -> Vec<u64> {
         let mut rounds = Vec::new();
-        for second in 1..=12 {
+        for second in seconds {
             lane.tick(world.at(second), SECOND);
             if lane.shared.lock().asked || lane.shared.lock().busy {
                 rounds.push(second);
-                tell.send(0.0).expect("it reads");
+                world.wait_for(|_| lane.shared.watch.lock().since.is_some());
+                world.at(second + takes);
+                tell.send(-(second as f64)).expect("it reads");
                 world.wait_for(|_| !lane.shared.lock().asked && !lane.shared.lock().busy);
             }
         }
-        assert_eq!(rounds, [5, 10]);
+        rounds
+    }
+
+    #[test]
+    fn rounds_come_at_their_own_pace() {
+        let world = World::new();
+        let mut lane = world.lane();
+        lane.0.every = Duration::from_secs(5);
+        lane.1.send(0.0).expect("it reads");
+        world.wait_for(|_| lane.0.settled());
+        assert_eq!(rounds(&world, &mut lane, 1..=12, 0), [5, 10]);
+    }
+
+    #[test]
+    fn no_round_is_read_of_which_nothing_would_be_taken() {
+        let world = World::new();
+        let rule =
+            Rule { every: Some(SECOND * 10), idle_every: Some(SECOND * 100), ..rule("told") };
+        world.hub.set_rules(Rules(vec![rule]));
+        let mut lane = world.lane();
+        lane.1.send(0.0).expect("it reads");
+        world.wait_for(|_| lane.0.settled());
+        assert_eq!(rounds(&world, &mut lane, 1..=120, 0), [95]);
+        assert_eq!(world.status(), Some((Status::Ok, Some(-95.0))));
+        let interest = world.hub.watch(&Filters::all());
+        // At the next tick; then ten seconds apart, however long a round takes.
+        assert_eq!(rounds(&world, &mut lane, 121..=142, 0), [121, 131, 141]);
+        assert_eq!(rounds(&world, &mut lane, 143..=172, 2), [151, 161, 171]);
+        assert_eq!(world.status(), Some((Status::Ok, Some(-171.0))));
+        drop(interest);
+        assert_eq!(rounds(&world, &mut lane, 175..=265, 0), [0; 0]);
+        world.hub.set_rules(Rules(vec![]));
+        assert_eq!(rounds(&world, &mut lane, 267..=269, 0), [267, 268, 269]);
     }
 }

@@ -233,6 +233,9 @@ impl State {
                     continue;
                 }
             };
+            if id == ChannelId::HIDDEN {
+                continue;
+            }
             if last.is_some_and(|last| last != at) {
                 self.seat(last.unwrap_or_default());
             }
@@ -250,6 +253,10 @@ impl State {
     fn know(&mut self, point: &Point<'_>) -> Result<(ChannelId, Value), Error> {
         if !self.known.contains_key(point.name) {
             let id = self.publisher.channel(describe(point, point.unit)?)?;
+            if id == ChannelId::HIDDEN {
+                // Not remembered: anyone may think of as many names as he likes.
+                return Ok((id, Value::Null));
+            }
             let unit = point.unit.map(Into::into);
             self.known.insert(point.name.into(), Known { id, unit, last: 0.0 });
         }

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ChannelState, Hub, State};
+use super::{ChannelState, Hub, State, terms::Terms};
 use crate::{
     error::{Error, Result},
-    telemetry::{Batch, Channel, ChannelId, Status, Value},
+    telemetry::{Batch, BootTime, Channel, ChannelId, Status, Value},
 };
 
 /// A batch larger than this is split, so that one frame to a slow client
@@ -32,6 +32,11 @@ impl Publisher {
 
     /// Declares a channel, or describes one anew that is already this source's.
     ///
+    /// One that the [`Rules`](crate::telemetry::Rules) hide gets no number of
+    /// its own: publishing under what is returned is no fault, and does
+    /// nothing. Declare it again when [`generation`](Self::generation) has
+    /// changed.
+    ///
     /// # Errors
     /// [`Error::ChannelTaken`] when another source has it,
     /// [`Error::TooManyChannels`] when the table is full.
@@ -40,6 +45,9 @@ impl Publisher {
         let mut state = self.hub.lock();
         let id = match state.by_name.get(&channel.name) {
             Some(&id) => self.redeclare(&mut state, id, channel)?,
+            None if state.rules.of(&channel.name).is_some_and(|rule| rule.hides()) => {
+                return Ok(ChannelId::HIDDEN);
+            }
             None if state.channels.len() >= max_channels => {
                 return Err(Error::TooManyChannels(max_channels));
             }
@@ -56,7 +64,7 @@ impl Publisher {
         state.by_name.insert(channel.name.clone(), id);
         state.channels.push(ChannelState {
             id,
-            channel,
+            channel: channel.clone(),
             source: self.name.clone(),
             status: Status::Ok,
             value: Value::Null,
@@ -64,27 +72,52 @@ impl Publisher {
             seq: 0,
             version: state.version,
         });
+        state.settle(id, channel);
         id
     }
 
     fn redeclare(&self, state: &mut State, id: ChannelId, channel: Channel) -> Result<ChannelId> {
-        let State { channels, version, .. } = state;
-        let entry = &mut channels[id.0 as usize];
+        let entry = &state.channels[id.0 as usize];
         if entry.source != self.name {
             let (channel, owner) = (channel.name.to_string(), entry.source.to_string());
             return Err(Error::ChannelTaken { channel, owner });
         }
-        if entry.channel != channel {
-            entry.channel = channel;
-            *version += 1;
-            entry.version = *version;
-        }
+        state.settle(id, channel);
         Ok(id)
+    }
+
+    /// Counts changes of the rules: when it is another number than before,
+    /// channels that were hidden may no longer be. Takes no lock.
+    pub fn generation(&self) -> u32 {
+        self.hub.generation()
+    }
+
+    /// Whether a reading of one of these channels would be taken at this
+    /// instant; `None` when all of them are hidden.
+    pub(crate) fn wants(
+        &self,
+        ids: impl IntoIterator<Item = ChannelId>,
+        at: BootTime,
+    ) -> Option<bool> {
+        let state = self.hub.lock();
+        let ids = ids.into_iter().filter(|&id| id != ChannelId::HIDDEN);
+        let terms = ids.map(|id| state.terms.get(id));
+        let mut shown = terms.filter(|terms| !terms.is_some_and(Terms::hides)).peekable();
+        shown.peek()?;
+        Some(shown.any(|terms| terms.is_none_or(|terms| terms.is_due(at))))
+    }
+
+    /// Publishes one value, of now; see [`publish`](Self::publish).
+    pub fn set(&self, channel: ChannelId, value: impl Into<Value>) -> u64 {
+        let mut batch = Batch::at(self.hub.clock().boot());
+        batch.set(channel, value);
+        self.publish(batch)
     }
 
     /// Publishes a batch and returns the number that it got, or the last of
     /// its numbers when it was so large (over 64 KiB) that it had to be split.
-    /// Columns of channels that belong to other sources are left out.
+    /// Columns of channels that belong to other sources are left out, and what
+    /// the rules do not let through; a batch that is then empty gets no number.
     ///
     /// Never waits for a reader, and never for the network.
     pub fn publish(&self, mut batch: Batch) -> u64 {
@@ -94,11 +127,13 @@ impl Publisher {
         batch.retain(|id| {
             channels.get(id.0 as usize).is_some_and(|entry| entry.source == self.name)
         });
-        let mut parts = vec![batch];
+        let mut parts = if state.terms.is_empty() { vec![batch] } else { state.admit(batch) };
+        parts.reverse();
         while let Some(mut part) = parts.pop() {
             let half = if part.size() > MAX_BATCH { part.split() } else { None };
             match half {
                 Some(half) => parts.extend([half, part]),
+                None if part.is_empty() => {}
                 None => {
                     // The ring counts what a batch holds, not its spare room.
                     part.shrink();
@@ -141,15 +176,12 @@ impl Publisher {
     /// Changes after how long without a reading a channel is stale.
     pub(crate) fn set_stale_after(&self, id: ChannelId, time: Duration) {
         let mut state = self.hub.lock();
-        let State { channels, version, .. } = &mut *state;
-        let Some(entry) = channels.get_mut(id.0 as usize) else { return };
-        if entry.source == self.name && entry.channel.stale_after != Some(time) {
-            entry.channel.stale_after = Some(time);
-            *version += 1;
-            entry.version = *version;
-            drop(state);
-            self.hub.ring_bell();
-        }
+        let owned = state.channels.get(id.0 as usize).is_some_and(|e| e.source == self.name);
+        let declared = state.declared(id).filter(|d| owned && d.stale_after != Some(time));
+        let Some(declared) = declared.cloned() else { return };
+        state.settle(id, declared.stale_after(time));
+        drop(state);
+        self.hub.ring_bell();
     }
 
     /// Says that a channel is no longer there.
@@ -159,9 +191,10 @@ impl Publisher {
 
     fn set_status(&self, id: ChannelId, status: Status) {
         let mut state = self.hub.lock();
-        let State { channels, version, .. } = &mut *state;
+        let State { channels, version, terms, .. } = &mut *state;
         let Some(entry) = channels.get_mut(id.0 as usize) else { return };
-        let changed = entry.source == self.name && entry.set_status(status, version);
+        let hidden = terms.get(id).is_some_and(Terms::hides);
+        let changed = entry.source == self.name && !hidden && entry.set_status(status, version);
         drop(state);
         if changed {
             self.hub.ring_bell();
