@@ -6,6 +6,8 @@
 
 mod demand;
 mod publisher;
+#[cfg(test)]
+mod rule_tests;
 mod terms;
 #[cfg(test)]
 mod tests;

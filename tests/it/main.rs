@@ -20,6 +20,7 @@ mod inputs;
 mod lines;
 mod misbehaviour;
 mod platform;
+mod rules;
 mod service;
 mod slow;
 mod stop;
