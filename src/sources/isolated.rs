@@ -510,7 +510,7 @@ mod tests {
         let mut lane = world.lane();
         lane.1.send(0.0).expect("it reads");
         world.wait_for(|_| lane.0.settled());
-        assert_eq!(rounds(&world, &mut lane, 1..=120, 0), [95]);
+        assert_eq!(rounds(&world, &mut lane, 1..=120, 0), [1, 95], "two, for rates");
         assert_eq!(world.status(), Some((Status::Ok, Some(-95.0))));
         let interest = world.hub.watch(&Filters::all());
         // At the next tick; then ten seconds apart, however long a round takes.

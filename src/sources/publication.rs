@@ -55,12 +55,14 @@ impl Publication {
     }
 
     /// Whether a reading of this instant would be taken of any of its
-    /// channels, by their rules and by who watches. While all are hidden, one
-    /// look a minute tells whether there are others by now.
+    /// channels, by their rules and by who watches. All are known after the
+    /// second round: rates need two. While all are hidden, one look a minute
+    /// tells whether there are others by now.
     pub(super) fn wants(&self, at: BootTime) -> bool {
         let generation = self.publisher.generation();
         let there = || self.known.values().filter(|known| !known.gone).map(|known| known.id);
-        if generation == 0 || generation != self.generation || there().next().is_none() {
+        let knows = self.round > 2 && there().next().is_some();
+        if !knows || generation == 0 || generation != self.generation {
             return true;
         }
         let wants = self.publisher.wants(there(), at);

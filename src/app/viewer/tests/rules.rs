@@ -155,7 +155,7 @@ impl Dice {
 fn whatever_the_rules_a_client_that_resumes_knows_what_the_hub_has() {
     let names = ["a/0", "a/1", "b/0", "b/1", "c"];
     let (mut resumed, mut hidden, mut shown) = (0, 0, 0);
-    for seed in 1..=60 {
+    for seed in 1..=20 {
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let hub = Hub::new(HubSettings::default());
         hub.set_rules(Rules(vec![Rule { hide: Some(true), ..rule("+/0") }]));
@@ -220,5 +220,5 @@ fn whatever_the_rules_a_client_that_resumes_knows_what_the_hub_has() {
             shown += view.channels().len();
         }
     }
-    assert!(resumed > 500 && hidden > 100 && shown > 10_000, "{resumed} {hidden} {shown}");
+    assert!(resumed > 150 && hidden > 30 && shown > 3000, "{resumed} {hidden} {shown}");
 }
