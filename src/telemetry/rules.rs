@@ -36,8 +36,9 @@ pub struct Rule {
     /// and its values are dropped. One that was there before is gone.
     pub hide: Option<bool>,
     /// At most one reading in this time, to within a twentieth of it: a sensor
-    /// that is read each second is not in step to the millisecond. The first
-    /// good reading after a failure is always taken.
+    /// that is read each second is not in step to the millisecond. Readings of
+    /// instants before the last one that was taken are dropped; the first good
+    /// one after a failure is always taken.
     pub every: Option<Duration>,
     /// The same, while nobody [watches](super::Hub::watch) the channel.
     pub idle_every: Option<Duration>,
@@ -95,7 +96,7 @@ impl Rule {
         if self.scale.is_some_and(|scale| scale < 0.0) {
             ends.reverse();
         }
-        let pace = self.pace(true) * 3;
+        let pace = self.pace(true).saturating_mul(3);
         Channel {
             name: declared.name.clone(),
             kind: declared.kind,
@@ -215,6 +216,8 @@ pub(crate) mod tests {
         assert_eq!(rule.describe(&declared).stale_after, None, "it never is");
         let declared = declared.stale_after(SECOND * 3);
         assert_eq!(rule.describe(&declared).stale_after, Some(SECOND * 180));
+        let never = Rule { every: Some(Duration::MAX), ..rule.clone() };
+        assert_eq!(never.describe(&declared).stale_after, Some(Duration::MAX));
         let slow = declared.clone().stale_after(SECOND * 300);
         assert_eq!(rule.describe(&slow).stale_after, Some(SECOND * 300));
     }

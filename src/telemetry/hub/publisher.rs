@@ -14,6 +14,16 @@ pub(super) const MAX_BATCH: usize = 64 * 1024;
 
 /// The publishing end of one source. What it declares belongs to it; when it
 /// is dropped, its channels are marked [gone](Status::Gone).
+///
+/// ```
+/// # use boardcast::telemetry::{Channel, Hub, HubSettings};
+/// # fn main() -> boardcast::Result<()> {
+/// let hub = Hub::new(HubSettings::default());
+/// let publisher = hub.publisher("sensor");
+/// let soil = publisher.channel(Channel::gauge("soil/moisture")?.unit("%"))?;
+/// publisher.set(soil, 41.5);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Publisher {
     hub: Hub,

@@ -55,7 +55,7 @@ impl Terms {
         if self.rule.stale_after.is_some() {
             return (limit, entry.at);
         }
-        let idle = self.rule.pace(self.watchers > 0) * 3;
+        let idle = self.rule.pace(self.watchers > 0).saturating_mul(3);
         (limit.map(|limit| limit.max(idle)), entry.at.max(self.since))
     }
 }
