@@ -22,7 +22,7 @@
 //! # The board's own page, with a channel of your own
 //!
 //! ```no_run
-//! use boardcast::{App, net, telemetry::{Batch, Channel, Hub, HubSettings}};
+//! use boardcast::{App, net, telemetry::{Channel, Hub, HubSettings}};
 //!
 //! # fn main() -> boardcast::Result<()> {
 //! let hub = Hub::new(HubSettings { device: "greenhouse".into(), ..Default::default() });
@@ -32,9 +32,7 @@
 //!
 //! let publisher = hub.publisher("sensor");
 //! let soil = publisher.channel(Channel::gauge("soil/moisture")?.unit("%").range(0.0, 100.0))?;
-//! let mut batch = Batch::at(hub.clock().boot());
-//! batch.set(soil, 41.5);
-//! publisher.publish(batch);
+//! publisher.set(soil, 41.5);
 //! # server.join().map(|_| ())
 //! # }
 //! ```

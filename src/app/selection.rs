@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::telemetry::{Batch, ChannelId, ChannelState, Filters, Hub};
+use crate::telemetry::{Batch, ChannelId, ChannelState, Filters, Hub, Interest};
 
 /// The selections that clients have at the moment; at most one a client.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub(super) struct Selection {
     id: u64,
     filters: Filters,
     mask: Mutex<Arc<Mask>>,
+    /// Held by the viewers that have it. Locked before the hub, never after.
+    interest: Mutex<Weak<Interest>>,
 }
 
 /// Which of the channels a selection holds, by their numbers.
@@ -64,8 +66,8 @@ impl Selections {
         let same = live.list.iter().filter_map(Weak::upgrade).find(|s| s.filters == filters);
         same.unwrap_or_else(|| {
             let mask = Mask { everything: filters == Filters::all(), ..Mask::default() };
-            let selection = Selection { id: live.count, filters, mask: Mutex::new(Arc::new(mask)) };
-            let selection = Arc::new(selection);
+            let (mask, interest) = (Mutex::new(Arc::new(mask)), Mutex::default());
+            let selection = Arc::new(Selection { id: live.count, filters, mask, interest });
             live.count += 1;
             live.list.push(Arc::downgrade(&selection));
             selection
@@ -87,6 +89,17 @@ impl Selection {
 
     pub(super) fn filters(&self) -> &Filters {
         &self.filters
+    }
+
+    /// Tells the hub, once for all viewers, that somebody watches; until all
+    /// have let go of what they got.
+    pub(super) fn watch(&self, hub: &Hub) -> Arc<Interest> {
+        let mut interest = self.interest.lock().unwrap_or_else(PoisonError::into_inner);
+        interest.upgrade().unwrap_or_else(|| {
+            let new = Arc::new(hub.watch(&self.filters));
+            *interest = Arc::downgrade(&new);
+            new
+        })
     }
 
     /// Which of these channels it holds.

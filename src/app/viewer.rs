@@ -27,7 +27,7 @@ use super::{
 use crate::{
     message::Message,
     net::{Bell, Counter, Cursor, Frames, message_frame, text_frame},
-    telemetry::{Batch, ChannelState, Filters, Hub, View, Wall},
+    telemetry::{Batch, ChannelState, Filters, Hub, Interest, View, Wall},
     wire::{
         binary,
         json::{self, Hello},
@@ -126,6 +126,7 @@ impl Telemetry {
             may_publish: false,
             greeted: false,
             selection: self.0.everything.clone(),
+            interest: None,
             pacer: None,
             change_at: Instant::now(),
             seq: 0,
@@ -146,6 +147,8 @@ pub(super) struct Viewer {
     may_publish: bool,
     greeted: bool,
     selection: Arc<Selection>,
+    /// What the hub knows of it, and of which selection that is.
+    interest: Option<(u64, Arc<Interest>)>,
     pacer: Option<Pacer>,
     /// Its next change of mind is taken up then, or up to three changes earlier.
     change_at: Instant,
@@ -197,6 +200,14 @@ impl Viewer {
             // Described, or set, while the first frames waited for room: that
             // has to be told before the batches that came with it.
             frames.expect_more();
+        }
+    }
+
+    /// Tells the hub which selection is watched, when it is another than before.
+    fn attend(&mut self) {
+        let id = self.selection.id();
+        if self.interest.as_ref().is_none_or(|(known, _)| *known != id) {
+            self.interest = Some((id, self.selection.watch(&self.shared.hub)));
         }
     }
 
@@ -461,6 +472,7 @@ fn selected<'a>(
 impl Cursor for Viewer {
     fn fill(&mut self, now: Instant, frames: &mut Frames) {
         self.look(now, frames);
+        self.attend();
         let idle = frames.is_empty() && !frames.more_follows();
         self.heartbeat = idle && self.sent_at + HEARTBEAT <= now;
         if self.heartbeat {

@@ -32,25 +32,27 @@ const TICKS_A_SECOND: u64 = 50;
 pub struct Demo {
     hub: Hub,
     publisher: Publisher,
+    channels: Channels,
+    /// The rules by which they were declared.
+    generation: u32,
     ticks: u64,
     noise: Noise,
+    /// Where the walk is, in degrees.
+    place: (f64, f64),
+}
+
+#[derive(Debug)]
+struct Channels {
     vibration: [ChannelId; 3],
     temperature: ChannelId,
     latitude: ChannelId,
     longitude: ChannelId,
     switch: ChannelId,
     flaky: ChannelId,
-    /// Where the walk is, in degrees.
-    place: (f64, f64),
 }
 
-impl Demo {
-    /// Declares the channels.
-    ///
-    /// # Errors
-    /// When the table of channels has no room for them.
-    pub fn new(hub: Hub) -> Result<Self> {
-        let publisher = hub.publisher("demo");
+impl Channels {
+    fn declare(publisher: &Publisher) -> Result<Self> {
         let gauge = |name: &str, label: &str, unit: &'static str| {
             let channel = Channel::gauge(name)?.label(format!("{label} (simulated)")).unit(unit);
             publisher.channel(channel.stale_after(Duration::from_secs(3)))
@@ -60,36 +62,52 @@ impl Demo {
             let channel = Channel::gauge(&format!("demo/vibration/{axis}"))?;
             publisher.channel(channel.label(label).unit("m/s2").single_precision())
         };
-        let vibration = [axis("x")?, axis("y")?, axis("z")?];
-        let temperature = gauge("demo/temperature", "Temperature", "Cel")?;
-        let latitude = gauge("demo/gps/latitude", "Latitude", "lat")?;
-        let longitude = gauge("demo/gps/longitude", "Longitude", "lon")?;
-        let flaky = gauge("demo/flaky", "A sensor that fails at times", "Cel")?;
         let switch = Channel::new(Kind::State, "demo/switch")?.label("Switch (simulated)");
-        let switch = publisher.channel(switch)?;
-        let (noise, place) = (Noise(0x2545_f491_4f6c_dd1d), (52.5163, 13.3777));
         Ok(Self {
-            hub,
-            publisher,
-            ticks: 0,
-            noise,
-            vibration,
-            temperature,
-            latitude,
-            longitude,
-            switch,
-            flaky,
-            place,
+            vibration: [axis("x")?, axis("y")?, axis("z")?],
+            temperature: gauge("demo/temperature", "Temperature", "Cel")?,
+            latitude: gauge("demo/gps/latitude", "Latitude", "lat")?,
+            longitude: gauge("demo/gps/longitude", "Longitude", "lon")?,
+            flaky: gauge("demo/flaky", "A sensor that fails at times", "Cel")?,
+            switch: publisher.channel(switch)?,
         })
+    }
+}
+
+impl Demo {
+    /// Declares the channels.
+    ///
+    /// # Errors
+    /// When the table of channels has no room for them.
+    pub fn new(hub: Hub) -> Result<Self> {
+        let publisher = hub.publisher("demo");
+        let generation = publisher.generation();
+        let channels = Channels::declare(&publisher)?;
+        let (noise, place) = (Noise(0x2545_f491_4f6c_dd1d), (52.5163, 13.3777));
+        Ok(Self { hub, publisher, channels, generation, ticks: 0, noise, place })
     }
 
     /// Publishes the 20 ms that end now.
     pub fn tick(&mut self, now: BootTime) {
+        self.renew();
         self.vibrate(now);
         if self.ticks % TICKS_A_SECOND == 0 {
             self.look(now, self.ticks / TICKS_A_SECOND);
         }
         self.ticks += 1;
+    }
+
+    /// Declares again what may have been hidden, when the rules have changed.
+    fn renew(&mut self) {
+        let generation = self.publisher.generation();
+        if self.generation == generation {
+            return;
+        }
+        self.generation = generation;
+        match Channels::declare(&self.publisher) {
+            Ok(channels) => self.channels = channels,
+            Err(error) => log::warn!("demo: no channel is shown anew: {error}"),
+        }
     }
 
     /// A motor at 50 Hz that runs a little out of true, with gravity along z.
@@ -98,7 +116,7 @@ impl Demo {
         let start = BootTime::new(now.since_boot().saturating_sub(TICK));
         let mut batch = Batch::rows_at(start, later);
         let first = self.ticks * u64::from(ROWS);
-        for (axis, &id) in self.vibration.iter().enumerate() {
+        for (axis, &id) in self.channels.vibration.iter().enumerate() {
             let rest = [0.0, 0.0, 9.81][axis];
             let noise = &mut self.noise;
             let values = (0..u64::from(ROWS)).map(|row| {
@@ -122,19 +140,19 @@ impl Demo {
         self.place.0 += 0.000_01 * self.noise.next();
         self.place.1 += 0.000_01 * self.noise.next();
         let mut batch = Batch::at(now);
-        batch.set(self.temperature, rounded(temperature, 2));
-        batch.set(self.latitude, rounded(self.place.0, 6));
-        batch.set(self.longitude, rounded(self.place.1, 6));
-        batch.set(self.switch, second / 10 % 2 == 1);
+        batch.set(self.channels.temperature, rounded(temperature, 2));
+        batch.set(self.channels.latitude, rounded(self.place.0, 6));
+        batch.set(self.channels.longitude, rounded(self.place.1, 6));
+        batch.set(self.channels.switch, second / 10 % 2 == 1);
         // Ten seconds of each minute.
         let fails = second % 60 >= 50;
         batch.set(
-            self.flaky,
+            self.channels.flaky,
             if fails { Value::Null } else { rounded(temperature - 2.0, 1).into() },
         );
         self.publisher.publish(batch);
         if fails {
-            self.publisher.fail(self.flaky, "simulated: the cable is loose");
+            self.publisher.fail(self.channels.flaky, "simulated: the cable is loose");
         }
     }
 
@@ -195,7 +213,7 @@ impl Noise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{HubSettings, Status};
+    use crate::telemetry::{HubSettings, Rule, Rules, Status, rule};
 
     #[test]
     fn a_minute_has_rows_each_millisecond_a_switch_and_a_fault() {
@@ -206,7 +224,7 @@ mod tests {
         for tick in 0..60 * 50 {
             demo.tick(start + TICK * tick);
             let view = hub.view();
-            let flaky = &view.channels()[demo.flaky.get() as usize];
+            let flaky = &view.channels()[demo.channels.flaky.get() as usize];
             if tick % 50 == 0 {
                 statuses.push(flaky.status == Status::Ok);
             }
@@ -227,5 +245,26 @@ mod tests {
             let label = state.channel.label.as_deref().expect("a label");
             assert!(label.contains("(simulated)"), "{label}");
         }
+    }
+
+    #[test]
+    fn what_is_hidden_comes_when_it_no_longer_is() {
+        let hub = Hub::new(HubSettings::default());
+        hub.set_rules(Rules(vec![Rule { hide: Some(true), ..rule("demo/gps/#") }]));
+        let mut demo = Demo::new(hub.clone()).expect("there is room");
+        let start = BootTime::new(Duration::from_secs(1000));
+        demo.tick(start);
+        let gps = |hub: &Hub| {
+            let view = hub.view();
+            let read = view.channels().iter().filter(|state| !state.value.is_null());
+            let of_gps = read.filter(|state| state.channel.name.as_str().starts_with("demo/gps"));
+            (view.channels().len(), of_gps.count())
+        };
+        assert_eq!(gps(&hub), (6, 0));
+        hub.set_rules(Rules::default());
+        for tick in 1..=50 {
+            demo.tick(start + TICK * tick);
+        }
+        assert_eq!(gps(&hub), (8, 2));
     }
 }

@@ -7,6 +7,10 @@
 //! lane's channels get an error that names the file. When the file answers
 //! after all, the next readings make them well again.
 //!
+//! A round costs a bus its time and a sensor its warmth, so there is none while
+//! no reading of it would be taken: as the channels' rules have it, and who
+//! watches. Whoever begins to watch is waited for by no more than a tick.
+//!
 //! A lane that is retired lets go of its channels at once; its thread ends
 //! when it is next awake. Nobody joins it, so that a hung read holds up no end
 //! of the program.
@@ -125,6 +129,9 @@ struct State {
     retired: bool,
     /// A round was read to its end.
     settled: bool,
+    /// How long the last round took: that much later come the readings of the
+    /// next.
+    took: Duration,
     /// It was said that it hangs.
     hung: bool,
     /// Of each device.
@@ -151,6 +158,7 @@ impl Lane {
             busy: false,
             retired: false,
             settled: false,
+            took: Duration::ZERO,
             hung: false,
             publications,
         };
@@ -171,13 +179,14 @@ impl Lane {
         Ok(Self { shared, every, last: hub.clock().boot() })
     }
 
-    /// Begins a round when one is due, to within half the sampler's `interval`;
-    /// says why when the last one does not end.
+    /// Begins a round when one is due, to within half the sampler's `interval`,
+    /// and its readings would be taken; says why when the last one does not end.
     pub(super) fn tick(&mut self, at: BootTime, interval: Duration) {
         let due = at.since(self.last) + interval / 2 >= self.every;
         let mut state = self.shared.lock();
         if !state.busy {
-            if due && !state.asked {
+            let taken = at + state.took;
+            if due && !state.asked && state.publications.iter().any(|of| of.wants(taken)) {
                 state.asked = true;
                 self.last = at;
                 self.shared.bell.notify_one();
@@ -237,7 +246,9 @@ impl Shared {
     /// Reads round after round until the lane is retired.
     fn run(&self, devices: &mut Vec<Box<dyn Device>>) {
         let mut readings = Readings::default();
+        let clock = self.watch.hub().clock();
         while self.wait() {
+            let begun = clock.boot();
             for (number, device) in devices.iter_mut().enumerate() {
                 if !self.read(number, device.as_mut(), &mut readings) {
                     return;
@@ -245,6 +256,7 @@ impl Shared {
             }
             let mut state = self.lock();
             (state.busy, state.settled) = (false, true);
+            state.took = clock.boot().since(begun);
             if std::mem::take(&mut state.hung) {
                 log::info!("{}: it answers again", self.name);
             }
@@ -294,192 +306,4 @@ impl Shared {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        sync::mpsc::{Receiver, Sender, channel},
-        time::Instant,
-    };
-
-    use super::*;
-    use crate::telemetry::{Channel, Clock, HubSettings, Status};
-
-    /// The board's clock, set by the test.
-    #[derive(Debug, Default)]
-    struct Hand(Mutex<Duration>);
-
-    impl Clock for Hand {
-        fn boot(&self) -> BootTime {
-            BootTime::new(*self.0.lock().expect("no panic"))
-        }
-        fn wall(&self) -> f64 {
-            0.0
-        }
-        fn synced(&self) -> bool {
-            false
-        }
-    }
-
-    /// A device that says what the test hands it, and hangs as long as that is
-    /// nothing.
-    struct Told(Receiver<f64>);
-
-    impl Device for Told {
-        fn read(&mut self, watch: &Watch, readings: &mut Readings) -> Round {
-            let told = watch.over(Path::new("/sys/told"), || self.0.recv()).unwrap_or(-1.0);
-            assert!(told < 99.0, "planted");
-            readings.push(Channel::gauge("told"), told);
-            Round::Done
-        }
-    }
-
-    struct World {
-        clock: Arc<Hand>,
-        hub: Hub,
-        alive: Arc<()>,
-    }
-
-    impl World {
-        fn new() -> Self {
-            let clock = Arc::<Hand>::default();
-            let hub = Hub::with_clock(HubSettings::default(), clock.clone());
-            Self { clock, hub, alive: Arc::new(()) }
-        }
-
-        fn lane(&self) -> (Lane, Sender<f64>) {
-            let (tell, told) = channel();
-            let second = Duration::from_secs(1);
-            let publication = Publication::new(Arc::new(self.hub.publisher("test")), second);
-            let members: Vec<Member> = vec![(Box::new(Told(told)), publication)];
-            let lane = Lane::start("told", second, &self.hub, members, self.alive.clone());
-            (lane.expect("a thread"), tell)
-        }
-
-        fn at(&self, seconds: u64) -> BootTime {
-            *self.clock.0.lock().expect("no panic") = Duration::from_secs(seconds);
-            self.clock.boot()
-        }
-
-        fn status(&self) -> Option<(Status, Option<f64>)> {
-            let view = self.hub.view();
-            view.channels().first().map(|state| (state.status.clone(), state.value.as_f64()))
-        }
-
-        #[track_caller]
-        fn wait_for(&self, done: impl Fn(&Self) -> bool) {
-            let start = Instant::now();
-            while !done(self) {
-                assert!(start.elapsed() < Duration::from_secs(10), "in vain: {:?}", self.status());
-                thread::yield_now();
-            }
-        }
-    }
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn a_read_that_hangs_is_stale_then_an_error_then_well_again() {
-        let world = World::new();
-        let (mut lane, tell) = world.lane();
-        tell.send(1.0).expect("it reads");
-        world.wait_for(|world| world.status() == Some((Status::Ok, Some(1.0))));
-        world.wait_for(|_| lane.settled());
-        lane.tick(world.at(1), SECOND);
-        world.wait_for(|_| lane.shared.watch.lock().since.is_some());
-        let now = world.at(5);
-        lane.tick(now, SECOND);
-        world.hub.expire(now);
-        assert_eq!(world.status(), Some((Status::Stale, Some(1.0))));
-        lane.tick(world.at(9), SECOND);
-        let (status, value) = world.status().expect("it is there");
-        assert!(matches!(&status, Status::Error(why) if why.starts_with("/sys/told: no answer")));
-        assert_eq!(value, Some(1.0));
-        tell.send(2.0).expect("it reads");
-        world.wait_for(|world| world.status() == Some((Status::Ok, Some(2.0))));
-        world.wait_for(|_| !lane.shared.lock().hung);
-    }
-
-    #[test]
-    fn a_device_that_never_answered_is_one_channel_until_it_does() {
-        let world = World::new();
-        let (mut lane, tell) = world.lane();
-        world.wait_for(|_| lane.shared.watch.lock().since.is_some());
-        assert_eq!(world.status(), None);
-        for second in [9, 10] {
-            lane.tick(world.at(second), SECOND);
-            let view = world.hub.view();
-            let [state] = view.channels() else { panic!("one channel") };
-            assert_eq!(state.channel.name.as_str(), "test/told");
-            assert!(matches!(&state.status, Status::Error(why) if why.contains("no answer")));
-        }
-        tell.send(1.0).expect("it reads");
-        world.wait_for(|_| lane.settled());
-        let view = world.hub.view();
-        let statuses: Vec<_> = view.channels().iter().map(|state| state.status.clone()).collect();
-        assert_eq!(statuses, [Status::Gone, Status::Ok]);
-    }
-
-    #[test]
-    fn a_lane_that_hangs_can_be_given_up_and_says_nothing_afterwards() {
-        let world = World::new();
-        let (lane, tell) = world.lane();
-        tell.send(1.0).expect("it reads");
-        world.wait_for(|world| world.status().is_some());
-        let mut lane = lane;
-        world.wait_for(|_| lane.settled());
-        lane.tick(world.at(1), SECOND);
-        world.wait_for(|_| lane.shared.watch.lock().since.is_some());
-        drop(lane);
-        assert_eq!(world.status(), Some((Status::Gone, Some(1.0))));
-        tell.send(2.0).expect("it still hangs");
-        world.wait_for(|world| Arc::strong_count(&world.alive) == 1);
-        assert_eq!(world.status(), Some((Status::Gone, Some(1.0))));
-    }
-
-    #[test]
-    fn a_device_that_panics_fails_and_is_asked_no_more() {
-        let world = World::new();
-        let (mut lane, tell) = world.lane();
-        tell.send(1.0).expect("it reads");
-        world.wait_for(|_| lane.settled());
-        lane.tick(world.at(1), SECOND);
-        tell.send(100.0).expect("it reads");
-        world.wait_for(|world| Arc::strong_count(&world.alive) == 1);
-        lane.tick(world.at(60), SECOND);
-        let (status, value) = world.status().expect("it is there");
-        assert_eq!((status, value), (Status::Error(FAULT.into()), Some(1.0)));
-    }
-
-    #[test]
-    fn a_slow_device_is_not_called_stale_for_being_slow() {
-        let world = World::new();
-        let (mut lane, tell) = world.lane();
-        tell.send(1.0).expect("it reads");
-        world.wait_for(|_| lane.settled());
-        lane.tick(world.at(1), SECOND);
-        world.wait_for(|_| lane.shared.watch.lock().since.is_some());
-        world.at(6);
-        tell.send(2.0).expect("it reads");
-        world.wait_for(|_| !lane.shared.lock().busy);
-        let stale_after = world.hub.view().channels()[0].channel.stale_after;
-        assert_eq!(stale_after, Some(Duration::from_secs(15)));
-    }
-
-    #[test]
-    fn rounds_come_at_their_own_pace() {
-        let world = World::new();
-        let (mut lane, tell) = world.lane();
-        lane.every = Duration::from_secs(5);
-        tell.send(0.0).expect("it reads");
-        world.wait_for(|_| lane.settled());
-        let mut rounds = Vec::new();
-        for second in 1..=12 {
-            lane.tick(world.at(second), SECOND);
-            if lane.shared.lock().asked || lane.shared.lock().busy {
-                rounds.push(second);
-                tell.send(0.0).expect("it reads");
-                world.wait_for(|_| !lane.shared.lock().asked && !lane.shared.lock().busy);
-            }
-        }
-        assert_eq!(rounds, [5, 10]);
-    }
-}
+mod tests;

@@ -17,6 +17,10 @@ pub(super) struct Publication {
     stale_after: Duration,
     known: HashMap<ChannelName, Known>,
     round: u64,
+    /// When readings were last published.
+    at: BootTime,
+    /// The rules by which channels were declared.
+    generation: u32,
     /// When it was last said that a channel was left out.
     complained: Option<BootTime>,
 }
@@ -34,7 +38,15 @@ impl Publication {
     pub(super) fn new(publisher: Arc<Publisher>, interval: Duration) -> Self {
         // Two missed ticks and a little.
         let stale_after = (interval * 3).max(Duration::from_secs(3));
-        Self { publisher, stale_after, known: HashMap::new(), round: 1, complained: None }
+        Self {
+            publisher,
+            stale_after,
+            known: HashMap::new(),
+            round: 1,
+            at: BootTime::default(),
+            generation: 0,
+            complained: None,
+        }
     }
 
     /// The source's name.
@@ -42,9 +54,26 @@ impl Publication {
         self.publisher.name()
     }
 
+    /// Whether a reading of this instant would be taken of any of its
+    /// channels, by their rules and by who watches. All are known after the
+    /// second round: rates need two. While all are hidden, one look a minute
+    /// tells whether there are others by now.
+    pub(super) fn wants(&self, at: BootTime) -> bool {
+        let generation = self.publisher.generation();
+        let there = || self.known.values().filter(|known| !known.gone).map(|known| known.id);
+        let knows = self.round > 2 && there().next().is_some();
+        if !knows || generation == 0 || generation != self.generation {
+            return true;
+        }
+        let wants = self.publisher.wants(there(), at);
+        wants.unwrap_or_else(|| at.since(self.at) >= Duration::from_secs(60))
+    }
+
     /// Publishes readings of the present round, of the instant `at`, as one
     /// batch.
     pub(super) fn publish(&mut self, at: BootTime, readings: &Readings) {
+        self.at = at;
+        self.renew();
         if let Some(error) = readings.refused() {
             self.complain(at, error);
         }
@@ -130,6 +159,16 @@ impl Publication {
         // A round that mentions nothing, and one more if this one had begun.
         self.end_round();
         self.end_round();
+    }
+
+    /// Forgets the channels that were hidden when the rules have changed: what
+    /// is met again is declared again.
+    fn renew(&mut self) {
+        let generation = self.publisher.generation();
+        if self.generation != generation {
+            self.generation = generation;
+            self.known.retain(|_, known| known.id != ChannelId::HIDDEN);
+        }
     }
 
     /// The number of a channel, declared when it is met for the first time.

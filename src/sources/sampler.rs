@@ -1,6 +1,7 @@
 //! The clock of the polled sources: one thread, absolute deadlines.
 //!
-//! A tick asks every source what it sees and publishes it as one batch each.
+//! A tick asks every source what it sees and publishes it as one batch each. A
+//! source of which nothing is due, by the rules of its channels, rests.
 //! A source that panics is marked and asked no more; the others go on.
 
 use std::{
@@ -53,9 +54,14 @@ impl Sampler {
         self.sources.push(Entry { source: Box::new(source), publication, broken: false });
     }
 
-    /// Asks every source once. `now` is the instant of the readings.
+    /// Asks every source once, but one of whose channels none would be taken:
+    /// by the hub's rules, and because nobody watches. `now` is the instant of
+    /// the readings.
     pub fn tick(&mut self, now: BootTime) {
         for entry in self.sources.iter_mut().filter(|entry| !entry.broken) {
+            if !entry.publication.wants(now) {
+                continue;
+            }
             self.readings.clear();
             let sample = AssertUnwindSafe(|| entry.source.sample(now, &mut self.readings));
             if catch_unwind(sample).is_err() {
@@ -162,7 +168,7 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Channel, HubSettings, Status, Value};
+    use crate::telemetry::{Channel, Filters, HubSettings, Rule, Rules, Status, Value, rule};
 
     /// A source whose ticks are scripted.
     struct Script(std::vec::IntoIter<fn(&mut Readings)>);
@@ -259,6 +265,81 @@ mod tests {
         }
         assert_eq!(hub.view().channels().len(), 1);
         assert_eq!(hub.view().seq(), 3);
+    }
+
+    /// Says how often it was asked.
+    struct Counting(f64);
+
+    impl Source for Counting {
+        fn name(&self) -> &str {
+            "counting"
+        }
+
+        fn sample(&mut self, _: BootTime, readings: &mut Readings) {
+            self.0 += 1.0;
+            readings.push(Channel::gauge("slow/a"), self.0);
+            readings.push(Channel::gauge("slow/b"), self.0);
+        }
+    }
+
+    fn counting(rules: Vec<Rule>) -> (Hub, impl FnMut(std::ops::Range<u64>) -> Vec<u64>) {
+        let hub = Hub::new(HubSettings::default());
+        hub.set_rules(Rules(rules));
+        let mut sampler = Sampler::new(hub.clone(), Duration::from_secs(1));
+        sampler.add(Counting(0.0));
+        let (start, own) = (hub.clock().boot(), hub.clone());
+        // The seconds at which a reading of `slow/a` was taken.
+        let ticks = move |seconds: std::ops::Range<u64>| {
+            let before = |hub: &Hub| hub.view().channels().first().map(|state| state.seq);
+            let tick = |second: &u64| {
+                let seq = before(&own);
+                sampler.tick(start + Duration::from_secs(*second));
+                seq != before(&own)
+            };
+            seconds.filter(tick).collect()
+        };
+        (hub, ticks)
+    }
+
+    #[test]
+    fn a_source_rests_until_something_of_it_is_due_or_watched() {
+        let minute = Some(Duration::from_secs(60));
+        let (hub, mut ticks) = counting(vec![Rule { idle_every: minute, ..rule("slow/#") }]);
+        let count = || hub.view().channels()[0].value.as_f64();
+        assert_eq!(ticks(0..130), [0, 57, 114]);
+        assert_eq!(count(), Some(4.0), "after the second it was not asked in between");
+        let interest = hub.watch(&Filters::parse(["slow/b"]).expect("valid"));
+        assert_eq!(ticks(130..135), [0; 0], "slow/a is not watched");
+        assert_eq!(count(), Some(4.0));
+        assert_eq!(hub.view().channels()[1].value, Value::Number(9.0), "but slow/b is");
+        drop(interest);
+        let interest = hub.watch(&Filters::all());
+        assert_eq!(ticks(135..139), [135, 136, 137, 138]);
+        drop(interest);
+        assert_eq!(ticks(139..200), [195]);
+        assert!(hub.view().channels().iter().all(|state| state.status == Status::Ok));
+    }
+
+    #[test]
+    fn what_a_rule_thins_is_still_there() {
+        let every = Some(Duration::from_secs(10));
+        let (hub, mut ticks) = counting(vec![Rule { every, ..rule("slow/a") }]);
+        assert_eq!(ticks(0..25), [0, 10, 20]);
+        let view = hub.view();
+        let [a, b] = view.channels() else { panic!("two channels") };
+        assert_eq!((&a.status, &b.status), (&Status::Ok, &Status::Ok));
+        assert_eq!((a.value.as_f64(), b.value.as_f64()), (Some(21.0), Some(25.0)));
+        assert_eq!(a.channel.stale_after, Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_source_whose_channels_are_hidden_is_looked_at_once_a_minute() {
+        let (hub, mut ticks) = counting(vec![Rule { hide: Some(true), ..rule("slow/#") }]);
+        assert_eq!(ticks(0..130), [0; 0]);
+        assert_eq!(hub.view().channels().len(), 0);
+        hub.set_rules(Rules::default());
+        assert_eq!(ticks(130..132), [130, 131]);
+        assert_eq!(hub.view().channels()[0].value.as_f64(), Some(6.0), "0, 1, 61, 121, 130, 131");
     }
 
     #[test]

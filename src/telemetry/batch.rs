@@ -109,6 +109,55 @@ impl Batch {
         self.channels.retain(|&id| keep(id));
     }
 
+    /// Hands out each column, to be changed.
+    pub(crate) fn adjust(&mut self, mut change: impl FnMut(ChannelId, &mut [Value])) {
+        let rows = self.rows();
+        for (&id, values) in self.channels.iter().zip(self.values.chunks_exact_mut(rows)) {
+            change(id, values);
+        }
+    }
+
+    /// Leaves out the values that `take` does not want; it is asked column by
+    /// column, row by row. An empty place would mean that there was no
+    /// reading, so only columns of which the same rows are left stay together.
+    /// The batches are in the order of their first rows.
+    pub(crate) fn thin(
+        self,
+        mut take: impl FnMut(ChannelId, BootTime, &Value) -> bool,
+    ) -> Vec<Self> {
+        let mut taken = Vec::with_capacity(self.values.len());
+        for (id, values) in self.columns() {
+            let instants = self.offsets().map(|offset| self.start + offset);
+            taken.extend(instants.zip(values).map(|(at, value)| take(id, at, value)));
+        }
+        if taken.iter().all(|&taken| taken) {
+            return vec![self];
+        }
+        let mut parts: Vec<(&[bool], Self)> = Vec::new();
+        for ((id, values), rows) in self.columns().zip(taken.chunks_exact(self.rows())) {
+            let known = parts.iter().position(|(others, _)| *others == rows);
+            let place = known.or_else(|| {
+                parts.push((rows, self.with_rows(rows)?));
+                Some(parts.len() - 1)
+            });
+            if let Some(place) = place {
+                let left = values.iter().zip(rows).filter(|(_, taken)| **taken);
+                parts[place].1.column(id, left.map(|(value, _)| value.clone()));
+            }
+        }
+        parts.sort_by_key(|(_, part)| part.start);
+        parts.into_iter().map(|(_, part)| part).collect()
+    }
+
+    /// An empty batch of some of the rows; `None` when it is none of them.
+    fn with_rows(&self, wanted: &[bool]) -> Option<Self> {
+        let offsets = self.offsets().zip(wanted).filter(|(_, wanted)| **wanted);
+        let mut offsets = offsets.map(|(offset, _)| offset);
+        let first = offsets.next()?;
+        let later = offsets.map(|offset| offset.saturating_sub(first)).collect();
+        Some(Self::rows_at(self.start + first, later))
+    }
+
     /// Gives back the room that filling it has left over.
     pub(crate) fn shrink(&mut self) {
         self.later.shrink_to_fit();
@@ -178,6 +227,35 @@ mod tests {
         assert_eq!(columns[0], (ChannelId(0), &[0.0.into(), 10.0.into()][..]));
         assert_eq!(columns[1], (ChannelId(2), &[2.0.into(), 12.0.into()][..]));
         assert_eq!(columns.len(), 2);
+    }
+
+    /// Rows in milliseconds; of each column its number and its numbers.
+    type Plain = (Vec<u128>, Vec<(u32, Vec<f64>)>);
+
+    fn plain(batch: &Batch) -> Plain {
+        let instants = batch.offsets().map(|o| (batch.start() + o).since_boot().as_millis());
+        let numbers = |values: &[Value]| values.iter().filter_map(Value::as_f64).collect();
+        (instants.collect(), batch.columns().map(|(id, v)| (id.0, numbers(v))).collect())
+    }
+
+    #[test]
+    fn columns_that_lose_the_same_rows_stay_together() {
+        let millis = Duration::from_millis;
+        let mut batch = Batch::rows_at(BootTime::new(millis(100)), vec![millis(1), millis(2)]);
+        for id in 0..4_u32 {
+            batch.column(ChannelId(id), (0..3).map(|row| f64::from(10 * id + row).into()));
+        }
+        let whole = batch.clone().thin(|_, _, _| true);
+        assert_eq!(whole, [batch.clone()]);
+        assert_eq!(batch.clone().thin(|_, _, _| false), []);
+        let parts = batch.thin(|id, at, value| {
+            let row = at.since_boot().as_millis() - 100;
+            assert_eq!(value.as_f64(), Some(f64::from(10 * id.0) + row as f64));
+            [row > 0, row != 1, row != 1, false][id.0 as usize]
+        });
+        let parts: Vec<Plain> = parts.iter().map(plain).collect();
+        let both = vec![(1, vec![10.0, 12.0]), (2, vec![20.0, 22.0])];
+        assert_eq!(parts, [(vec![100, 102], both), (vec![101, 102], vec![(0, vec![1.0, 2.0])])]);
     }
 
     #[test]

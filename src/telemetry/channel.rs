@@ -169,7 +169,12 @@ impl Status {
 pub struct ChannelId(pub(crate) u32);
 
 impl ChannelId {
-    /// The number itself, counted from 0.
+    /// Stands for every channel that is hidden and was never declared. No
+    /// table of channels reaches so far, so nothing is taken under it.
+    pub(crate) const HIDDEN: Self = Self(u32::MAX);
+
+    /// The number itself, counted from 0; `u32::MAX` for a channel that a rule
+    /// [hides](super::Rule::hide).
     pub fn get(self) -> u32 {
         self.0
     }

@@ -4,23 +4,34 @@
 //! never waits for a reader: [`Publisher::publish`] takes the lock for as long as
 //! it takes to note the values, unlocks, and only then rings the bell.
 
+mod demand;
 mod publisher;
+#[cfg(test)]
+mod rule_tests;
+mod terms;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{
+            AtomicU32,
+            Ordering::{Acquire, Release},
+        },
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 
-pub use self::publisher::Publisher;
+use self::{demand::Demand, terms::AllTerms};
+pub use self::{demand::Interest, publisher::Publisher};
 use super::{
-    Batch, BootTime, Channel, ChannelId, ChannelName, Clock, History, Status, SystemClock, Value,
-    ring::Ring,
+    Batch, BootTime, Channel, ChannelId, ChannelName, Clock, History, Rules, Status, SystemClock,
+    Value, ring::Ring,
 };
 
 /// The bounds of a hub.
@@ -70,6 +81,8 @@ struct Shared {
     /// Locked after `state`, never before.
     history: History,
     bell: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Counts changes of the rules, for a look without the lock.
+    generation: AtomicU32,
 }
 
 impl std::fmt::Debug for Shared {
@@ -87,6 +100,9 @@ struct State {
     by_name: HashMap<ChannelName, ChannelId>,
     ring: Ring,
     wall: Wall,
+    rules: Rules,
+    terms: AllTerms,
+    demand: Demand,
 }
 
 /// The wall clock as readers are told it: boot time and this offset.
@@ -166,6 +182,9 @@ impl Hub {
             by_name: HashMap::new(),
             ring: Ring::new(1, settings.ring_bytes),
             wall: Wall::new(&*clock),
+            rules: Rules::default(),
+            terms: AllTerms::default(),
+            demand: Demand::default(),
         };
         Self(Arc::new(Shared {
             device: settings.device,
@@ -175,6 +194,7 @@ impl Hub {
             state: Mutex::new(state),
             history: History::new(settings.history_bytes),
             bell: OnceLock::new(),
+            generation: AtomicU32::new(0),
         }))
     }
 
@@ -205,8 +225,36 @@ impl Hub {
         Publisher::new(self.clone(), name)
     }
 
-    /// STUB.
-    pub fn set_rules(&self, _: super::Rules) {}
+    /// Sets what holds for channels whatever their sources say, in place of all
+    /// that was set before: for those that are there, and for those that come.
+    ///
+    /// Readers are told the descriptions that change. A channel that is now
+    /// hidden is gone; one that no longer is comes back with its next reading,
+    /// under the number that it had.
+    pub fn set_rules(&self, rules: Rules) {
+        let mut state = self.lock();
+        if state.rules == rules {
+            return;
+        }
+        state.rules = rules;
+        for id in (0..state.channels.len()).map(|place| ChannelId(place as u32)) {
+            if let Some(declared) = state.declared(id).cloned() {
+                state.settle(id, declared);
+            }
+        }
+        if state.rules.0.is_empty() {
+            state.terms = AllTerms::default();
+        }
+        // Locked, so that whoever sees it finds the rules that it counts.
+        self.0.generation.fetch_add(1, Release);
+        drop(state);
+        self.ring_bell();
+    }
+
+    /// Counts changes of the rules; 0 before the first.
+    pub(super) fn generation(&self) -> u32 {
+        self.0.generation.load(Acquire)
+    }
 
     /// Sets what is called, outside all locks, after each change; the first
     /// call counts.
@@ -227,9 +275,11 @@ impl Hub {
     pub fn expire(&self, now: BootTime) {
         let mut state = self.lock();
         let mut changed = self.look_at_clock(&mut state);
-        let State { channels, version, .. } = &mut *state;
+        let State { channels, version, terms, .. } = &mut *state;
         for entry in channels {
-            let late = entry.channel.stale_after.is_some_and(|limit| now.since(entry.at) > limit);
+            let of_source = (entry.channel.stale_after, entry.at);
+            let (limit, from) = terms.get(entry.id).map_or(of_source, |t| t.patience(entry));
+            let late = limit.is_some_and(|limit| now.since(from) > limit);
             if late && entry.status == Status::Ok {
                 entry.set_status(Status::Stale, version);
                 changed = true;
@@ -271,6 +321,15 @@ fn random_epoch() -> String {
 }
 
 impl ChannelState {
+    /// Takes a description, which is told when it is another.
+    fn describe(&mut self, channel: Channel, version: &mut u64) {
+        if self.channel != channel {
+            self.channel = channel;
+            *version += 1;
+            self.version = *version;
+        }
+    }
+
     /// Returns whether that is a change.
     fn set_status(&mut self, status: Status, version: &mut u64) -> bool {
         let changed = self.status != status;

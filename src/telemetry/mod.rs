@@ -21,12 +21,14 @@ mod time;
 mod value;
 
 pub(crate) use self::channel::allowed;
+#[cfg(test)]
+pub(crate) use self::rules::tests::rule;
 pub use self::{
     batch::Batch,
     channel::{Channel, ChannelId, ChannelName, Kind, Levels, MAX_LEVELS, MAX_NAME, Status},
     filter::{Filter, Filters, MAX_FILTERS},
     history::{Archive, History, Keeper, Loaded, Plan, Summary},
-    hub::{ChannelState, Hub, HubSettings, Publisher, View, Wall},
+    hub::{ChannelState, Hub, HubSettings, Interest, Publisher, View, Wall},
     rules::{Rule, Rules},
     time::{BootTime, Clock, SystemClock},
     value::{MAX_TEXT, Value},

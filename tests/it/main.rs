@@ -23,6 +23,7 @@ mod lines;
 mod listing;
 mod misbehaviour;
 mod platform;
+mod rules;
 mod service;
 mod settings;
 mod slow;

@@ -1,8 +1,10 @@
 //! A viewer, stepped by hand.
 
+mod rules;
+
 use super::*;
 use crate::{
-    telemetry::{BootTime, Channel, ChannelId, Clock, HubSettings, Publisher},
+    telemetry::{BootTime, Channel, ChannelId, Clock, HubSettings, Publisher, Value},
     wire::subscribe,
 };
 
@@ -204,7 +206,8 @@ impl Board {
 
 /// The JSON of a frame that fits one.
 fn json_of(text: &str) -> serde_json::Value {
-    let start = text.find('{').expect("an object");
+    // The length before it may be the same byte as a brace.
+    let start = text.find("{\"").expect("an object");
     serde_json::from_str(&text[start..]).expect("JSON")
 }
 

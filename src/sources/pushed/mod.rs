@@ -269,6 +269,9 @@ impl State {
                     continue;
                 }
             };
+            if id == ChannelId::HIDDEN {
+                continue;
+            }
             if last.is_some_and(|last| last != at) {
                 self.seat(last.unwrap_or_default());
             }
@@ -289,6 +292,10 @@ impl State {
             |known: &Known| point.unit.is_none() || point.unit == known.unit.as_deref();
         if !known.is_some_and(unit_is_old) {
             let id = self.declare(point)?;
+            if id == ChannelId::HIDDEN {
+                // Not remembered: anyone may think of as many names as he likes.
+                return Ok((id, Value::Null));
+            }
             let unit = point.unit.map(Into::into);
             let last = known.map_or(0.0, |known| known.last);
             self.known.insert(point.name.into(), Known { id, unit, last });

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::*;
-use crate::telemetry::{Clock, HubSettings, Status};
+use crate::telemetry::{Clock, HubSettings, Rule, Rules, Status, rule};
 
 /// A clock that stands where the test sets it, 1,000,000 s ahead of boot time.
 #[derive(Debug, Default)]
@@ -234,4 +234,22 @@ fn one_that_is_closed_takes_nothing_and_its_end_harms_no_successor() {
     drop(old);
     assert_eq!(statuses(&hub), pairs(&[("a", "ok")]));
     assert_eq!(hub.view().channels()[0].value, Value::Number(2.0));
+}
+
+#[test]
+fn hidden_channels_take_no_room_and_come_when_they_are_hidden_no_more() {
+    let (hub, _) = hub(HubSettings { max_channels: 3, ..HubSettings::default() });
+    let intake = Intake::new(&hub, "socket");
+    hub.set_rules(Rules(vec![Rule { hide: Some(true), ..rule("junk/#") }]));
+    let lines: String =
+        (0..10_000).map(|n| format!("junk/{n}={n} junk/again={n} a={n}\n")).collect();
+    assert_eq!(push(&intake, &lines), [""; 0]);
+    assert_eq!(latest(&hub), [("a".into(), Value::from(9999.0), 0)]);
+    assert_eq!(intake.turn().state.known.len(), 1, "nobody fills memory with names");
+    assert!(!intake.turn().is_waiting());
+    assert_eq!(push(&intake, &"junk/again=1\n".repeat(3000)), [""; 0]);
+    assert_eq!(hub.view().channels().len(), 1);
+    hub.set_rules(Rules::default());
+    assert_eq!(push(&intake, "junk/again=5"), [""; 0]);
+    assert_eq!(latest(&hub)[1], ("junk/again".into(), Value::from(5.0), 0));
 }

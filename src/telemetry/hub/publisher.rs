@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ChannelState, Hub, State};
+use super::{ChannelState, Hub, State, terms::Terms};
 use crate::{
     error::{Error, Result},
-    telemetry::{Batch, Channel, ChannelId, Status, Value},
+    telemetry::{Batch, BootTime, Channel, ChannelId, Status, Value},
 };
 
 /// A batch larger than this is split, so that one frame to a slow client
@@ -14,6 +14,16 @@ pub(super) const MAX_BATCH: usize = 64 * 1024;
 
 /// The publishing end of one source. What it declares belongs to it; when it
 /// is dropped, its channels are marked [gone](Status::Gone).
+///
+/// ```
+/// # use boardcast::telemetry::{Channel, Hub, HubSettings};
+/// # fn main() -> boardcast::Result<()> {
+/// let hub = Hub::new(HubSettings::default());
+/// let publisher = hub.publisher("sensor");
+/// let soil = publisher.channel(Channel::gauge("soil/moisture")?.unit("%"))?;
+/// publisher.set(soil, 41.5);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Publisher {
     hub: Hub,
@@ -33,6 +43,11 @@ impl Publisher {
     /// Declares a channel, or describes one anew that is already this source's.
     /// One that is gone passes to whoever declares it next.
     ///
+    /// One that the [`Rules`](crate::telemetry::Rules) hide gets no number of
+    /// its own: publishing under what is returned is no fault, and does
+    /// nothing. Declare it again when [`generation`](Self::generation) has
+    /// changed.
+    ///
     /// # Errors
     /// [`Error::ChannelTaken`] when another source has it,
     /// [`Error::TooManyChannels`] when the table is full.
@@ -41,6 +56,9 @@ impl Publisher {
         let mut state = self.hub.lock();
         let id = match state.by_name.get(&channel.name) {
             Some(&id) => self.redeclare(&mut state, id, channel)?,
+            None if state.rules.of(&channel.name).is_some_and(|rule| rule.hides()) => {
+                return Ok(ChannelId::HIDDEN);
+            }
             None if state.channels.len() >= max_channels => {
                 return Err(Error::TooManyChannels(max_channels));
             }
@@ -57,7 +75,7 @@ impl Publisher {
         state.by_name.insert(channel.name.clone(), id);
         state.channels.push(ChannelState {
             id,
-            channel,
+            channel: channel.clone(),
             source: self.name.clone(),
             status: Status::Ok,
             value: Value::Null,
@@ -65,34 +83,62 @@ impl Publisher {
             seq: 0,
             version: state.version,
         });
+        state.settle(id, channel);
         id
     }
 
     fn redeclare(&self, state: &mut State, id: ChannelId, channel: Channel) -> Result<ChannelId> {
+        let boot = self.hub.0.clock.boot();
         let State { channels, version, .. } = state;
         let entry = &mut channels[id.0 as usize];
-        let passes = entry.source != self.name;
-        if passes && entry.status != Status::Gone {
-            let (channel, owner) = (channel.name.to_string(), entry.source.to_string());
-            return Err(Error::ChannelTaken { channel, owner });
-        }
-        if passes {
+        if entry.source != self.name {
+            if entry.status != Status::Gone {
+                let (channel, owner) = (channel.name.to_string(), entry.source.to_string());
+                return Err(Error::ChannelTaken { channel, owner });
+            }
             entry.source = self.name.clone();
             // As when it is declared for the first time.
             (entry.status, entry.value, entry.seq) = (Status::Ok, Value::Null, 0);
-            entry.at = self.hub.0.clock.boot();
-        }
-        if passes || entry.channel != channel {
-            entry.channel = channel;
+            entry.at = boot;
             *version += 1;
             entry.version = *version;
         }
+        state.settle(id, channel);
         Ok(id)
+    }
+
+    /// Counts changes of the rules: when it is another number than before,
+    /// channels that were hidden may no longer be. Takes no lock.
+    pub fn generation(&self) -> u32 {
+        self.hub.generation()
+    }
+
+    /// Whether a reading of one of these channels would be taken at this
+    /// instant; `None` when all of them are hidden.
+    pub(crate) fn wants(
+        &self,
+        ids: impl IntoIterator<Item = ChannelId>,
+        at: BootTime,
+    ) -> Option<bool> {
+        let state = self.hub.lock();
+        let ids = ids.into_iter().filter(|&id| id != ChannelId::HIDDEN);
+        let terms = ids.map(|id| state.terms.get(id));
+        let mut shown = terms.filter(|terms| !terms.is_some_and(Terms::hides)).peekable();
+        shown.peek()?;
+        Some(shown.any(|terms| terms.is_none_or(|terms| terms.is_due(at))))
+    }
+
+    /// Publishes one value, of now; see [`publish`](Self::publish).
+    pub fn set(&self, channel: ChannelId, value: impl Into<Value>) -> u64 {
+        let mut batch = Batch::at(self.hub.clock().boot());
+        batch.set(channel, value);
+        self.publish(batch)
     }
 
     /// Publishes a batch and returns the number that it got, or the last of
     /// its numbers when it was so large (over 64 KiB) that it had to be split.
-    /// Columns of channels that belong to other sources are left out.
+    /// Columns of channels that belong to other sources are left out, and what
+    /// the rules do not let through; a batch that is then empty gets no number.
     ///
     /// Never waits for a reader, and never for the network.
     pub fn publish(&self, mut batch: Batch) -> u64 {
@@ -102,11 +148,13 @@ impl Publisher {
         batch.retain(|id| {
             channels.get(id.0 as usize).is_some_and(|entry| entry.source == self.name)
         });
-        let mut parts = vec![batch];
+        let mut parts = if state.terms.is_empty() { vec![batch] } else { state.admit(batch) };
+        parts.reverse();
         while let Some(mut part) = parts.pop() {
             let half = if part.size() > MAX_BATCH { part.split() } else { None };
             match half {
                 Some(half) => parts.extend([half, part]),
+                None if part.is_empty() => {}
                 None => {
                     // The ring counts what a batch holds, not its spare room.
                     part.shrink();
@@ -149,15 +197,12 @@ impl Publisher {
     /// Changes after how long without a reading a channel is stale.
     pub(crate) fn set_stale_after(&self, id: ChannelId, time: Duration) {
         let mut state = self.hub.lock();
-        let State { channels, version, .. } = &mut *state;
-        let Some(entry) = channels.get_mut(id.0 as usize) else { return };
-        if entry.source == self.name && entry.channel.stale_after != Some(time) {
-            entry.channel.stale_after = Some(time);
-            *version += 1;
-            entry.version = *version;
-            drop(state);
-            self.hub.ring_bell();
-        }
+        let owned = state.channels.get(id.0 as usize).is_some_and(|e| e.source == self.name);
+        let declared = state.declared(id).filter(|d| owned && d.stale_after != Some(time));
+        let Some(declared) = declared.cloned() else { return };
+        state.settle(id, declared.stale_after(time));
+        drop(state);
+        self.hub.ring_bell();
     }
 
     /// Says that a channel is no longer there.
@@ -167,9 +212,10 @@ impl Publisher {
 
     fn set_status(&self, id: ChannelId, status: Status) {
         let mut state = self.hub.lock();
-        let State { channels, version, .. } = &mut *state;
+        let State { channels, version, terms, .. } = &mut *state;
         let Some(entry) = channels.get_mut(id.0 as usize) else { return };
-        let changed = entry.source == self.name && entry.set_status(status, version);
+        let hidden = terms.get(id).is_some_and(Terms::hides);
+        let changed = entry.source == self.name && !hidden && entry.set_status(status, version);
         drop(state);
         if changed {
             self.hub.ring_bell();
