@@ -89,10 +89,11 @@ impl Publisher {
 
     fn redeclare(&self, state: &mut State, id: ChannelId, channel: Channel) -> Result<ChannelId> {
         let boot = self.hub.0.clock.boot();
-        let State { channels, version, .. } = state;
+        let State { channels, version, terms, .. } = state;
+        let is_hidden = terms.get(id).is_some_and(Terms::hides);
         let entry = &mut channels[id.0 as usize];
         if entry.source != self.name {
-            if entry.status != Status::Gone {
+            if entry.status != Status::Gone || is_hidden {
                 let (channel, owner) = (channel.name.to_string(), entry.source.to_string());
                 return Err(Error::ChannelTaken { channel, owner });
             }
