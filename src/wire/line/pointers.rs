@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The most levels of a pointer: each costs a little of the stack.
-const MAX_DEPTH: usize = 32;
+const MAX_DEPTH: usize = 16;
 
 /// Which place in a document is which channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
