@@ -32,7 +32,7 @@ impl Pointers {
     /// Names the places.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) when one is no pointer, or
+    /// [`Error::Setting`] when one is no pointer, or
     /// there is none.
     pub fn parse(list: &[(ChannelName, String)]) -> error::Result<Self> {
         let refuse = |why: String| Err(Error::Setting(format!("pointers: {why}")));
