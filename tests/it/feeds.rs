@@ -538,6 +538,19 @@ fn a_line_that_began_before_a_port_was_opened_is_left_out() {
 }
 
 #[test]
+fn a_channel_that_another_source_has_costs_the_others_nothing() {
+    let hub = hub();
+    let _first = start(&hub, &settings("first", often("echo a=1")));
+    await_value(&hub, "a", 1.0);
+    let _second = start(&hub, &settings("second", often("echo a=2 b=2")));
+    await_value(&hub, "b", 2.0);
+    let seq = hub.view().seq();
+    wait_for("more runs", || (hub.view().seq() >= seq + 8).then_some(()));
+    let values = ["a", "b"].map(|name| said(&hub, name));
+    assert_eq!(values, [1.0, 2.0].map(|value| Some(Ok(Value::from(value)))));
+}
+
+#[test]
 fn kinds_that_are_not_there_yet_are_refused() {
     let capture =
         Kind::Capture { device: "adxl345".into(), elements: Vec::new(), rate: None, trigger: None };
