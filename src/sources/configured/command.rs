@@ -41,6 +41,8 @@ const LOOK_OLD: Duration = Duration::from_millis(200);
 /// The longest time from one start to the next of one that is kept running.
 const MOST: Duration = Duration::from_secs(60);
 
+const ENDED: &str = "it has ended, and is started again; give it an every if it is to end";
+
 /// A command as the settings have it.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -59,19 +61,16 @@ pub(super) fn run(job: &Job, mut feed: Feed, bell: &Bell) {
         if bell.stopped() {
             return;
         }
-        let barren = feed.verdict();
+        let why = outcome.err().or(feed.verdict());
         due = match job.every {
             Some(every) => {
-                if let Some(why) = outcome.err().or(barren) {
+                if let Some(why) = why {
                     feed.fail(&why);
                 }
                 next_deadline(due, every, Instant::now())
             }
             None => {
-                let why = outcome.err().unwrap_or_else(|| {
-                    "it has ended, and is started again; give it an every if it is to end".into()
-                });
-                feed.fail(&why);
+                feed.fail(why.as_deref().unwrap_or(ENDED));
                 Instant::now() + backoff.after(begun.elapsed())
             }
         };

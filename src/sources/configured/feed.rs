@@ -243,6 +243,8 @@ impl Heard {
                 self.why.get_or_insert_with(say);
             }
             Ok(_) => (self.fresh, self.fruitful) = (true, true),
+            // One of its channels is another source's; the others' values wait.
+            Err(_) if turn.is_waiting() => (self.fresh, self.fruitful) = (true, true),
             Err(why) => self.refused(&why),
         }
     }

@@ -11,6 +11,8 @@ use std::{
         unix::process::{CommandExt, ExitStatusExt},
     },
     process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
 };
 
 use nix::{
@@ -35,6 +37,9 @@ const OWN_VARIABLES: [&str; 6] = [
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 ];
+
+/// For how many milliseconds one that was killed is waited for.
+const REAP: u32 = 200;
 
 /// A process group that we started. Dropping it kills what is left of it.
 #[derive(Debug)]
@@ -133,18 +138,20 @@ impl Drop for Group {
     fn drop(&mut self) {
         if !self.is_empty() {
             let _ = killpg(self.leader, Signal::SIGKILL);
-            self.status();
+            // It ends at once, unless the kernel holds it; then it stays a zombie.
+            for _ in 0..REAP {
+                if self.status().is_some() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::Read,
-        thread,
-        time::{Duration, Instant},
-    };
+    use std::{io::Read, time::Instant};
 
     use super::*;
 

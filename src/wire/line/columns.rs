@@ -25,7 +25,7 @@ impl Columns {
     /// When the separator is a blank, any number of blanks and tabs is one.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) when a name is not valid, or
+    /// [`Error::Setting`] when a name is not valid, or
     /// no column has one.
     pub fn parse(names: &[String], separator: char) -> error::Result<Self> {
         let refuse = |why: &str| Err(Error::Setting(format!("columns: {why}")));

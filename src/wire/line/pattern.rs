@@ -40,7 +40,7 @@ impl Pattern {
     /// Compiles an expression.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) when it cannot be read, or
+    /// [`Error::Setting`] when it cannot be read, or
     /// has no named group.
     pub fn parse(text: &str) -> error::Result<Self> {
         let refuse = |why: &str| Err(Error::Setting(format!("pattern {text:?}: {why}")));

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The most levels of a pointer: each costs a little of the stack.
-const MAX_DEPTH: usize = 32;
+const MAX_DEPTH: usize = 16;
 
 /// Which place in a document is which channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Pointers {
     /// Names the places.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) when one is no pointer, or
+    /// [`Error::Setting`] when one is no pointer, or
     /// there is none.
     pub fn parse(list: &[(ChannelName, String)]) -> error::Result<Self> {
         let refuse = |why: String| Err(Error::Setting(format!("pointers: {why}")));
