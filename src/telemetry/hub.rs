@@ -397,6 +397,13 @@ impl Source {
         self.set_status(id, Status::Error(reason.into()));
     }
 
+    /// Whether a channel is this source's still: one that was gone may have
+    /// passed to another.
+    pub(crate) fn owns(&self, id: ChannelId) -> bool {
+        let state = self.hub.lock();
+        state.channels.get(id.0 as usize).is_some_and(|entry| entry.source == self.name)
+    }
+
     /// Changes after how long without a reading a channel is stale.
     pub(crate) fn set_stale_after(&self, id: ChannelId, time: Duration) {
         let mut state = self.hub.lock();

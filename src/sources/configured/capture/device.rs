@@ -323,7 +323,8 @@ fn lay_out(
     }
     let elements: Vec<ScanElement> = on.iter().map(|(.., element)| *element).collect();
     let layout = Layout::new(&elements)?;
-    let level = Levels::default().level(device);
+    // As the scan for the polled reader has it (`found/scan.rs`).
+    let level = Levels::default().level(&device.chars().take(32).collect::<String>());
     let prefix = wanted.prefix.clone().unwrap_or_else(|| format!("iio/{level}"));
     let mut levels = Levels::default();
     let (mut columns, mut stamp) = (Vec::new(), None);
