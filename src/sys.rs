@@ -14,7 +14,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    libc,
+    libc, request_code_read, request_code_readwrite,
     sys::signal::{SigSet, Signal},
     unistd::{getpid, getppid},
 };
@@ -166,6 +166,52 @@ pub(crate) fn set_serial_line(port: BorrowedFd<'_>, baud: u32, flags: u32) -> io
         check(libc::ioctl(fd, libc::TCSETS2 as _, &raw const line))?;
         check(libc::ioctl(fd, libc::TCFLSH as _, libc::TCIFLUSH))
     }
+}
+
+/// What a GPIO chip, or a request of its lines, is asked and answers in place
+/// (include/uapi/linux/gpio.h); the bytes are one of its structures.
+pub(crate) enum GpioCall {
+    /// `GPIO_GET_CHIPINFO_IOCTL`, 68 bytes.
+    ChipInfo,
+    /// `GPIO_V2_GET_LINEINFO_IOCTL`, 256 bytes.
+    LineInfo,
+    /// `GPIO_V2_LINE_GET_VALUES_IOCTL`, 16 bytes.
+    Values,
+}
+
+/// Asks a GPIO chip.
+pub(crate) fn gpio_call(file: BorrowedFd<'_>, call: &GpioCall, bytes: &mut [u8]) -> io::Result<()> {
+    let (code, size) = match call {
+        GpioCall::ChipInfo => (request_code_read!(0xB4, 0x01, 68), 68),
+        GpioCall::LineInfo => (request_code_readwrite!(0xB4, 0x05, 256), 256),
+        GpioCall::Values => (request_code_readwrite!(0xB4, 0x0E, 16), 16),
+    };
+    if bytes.len() != size {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the descriptor is open for as long as it is borrowed. The code has
+    // the size of what the kernel reads and writes, which is that of the bytes;
+    // it keeps no pointer, and a file that is no chip does not know the code.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), code, bytes.as_mut_ptr()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Asks a GPIO chip for lines, with a `struct gpio_v2_line_request`, whose last
+/// member is then the descriptor that has them.
+pub(crate) fn gpio_request(chip: BorrowedFd<'_>, mut bytes: [u8; 592]) -> io::Result<OwnedFd> {
+    let code = request_code_readwrite!(0xB4, 0x07, 592);
+    // SAFETY: as above.
+    let result = unsafe { libc::ioctl(chip.as_raw_fd(), code, bytes.as_mut_ptr()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let number = i32::from_ne_bytes([bytes[588], bytes[589], bytes[590], bytes[591]]);
+    if number <= 2 {
+        // A chip that succeeds has made one; those of the terminal are not it.
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // SAFETY: the kernel has just made it for this call, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 fn page_size() -> usize {

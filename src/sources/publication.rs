@@ -173,7 +173,9 @@ impl Publication {
 
     /// The number of a channel, declared when it is met for the first time.
     fn know(&mut self, channel: &Channel) -> Result<ChannelId> {
-        if let Some(known) = self.known.get_mut(&channel.name) {
+        // Gone, it may have passed to another source; then it is asked for anew.
+        let known = self.known.get_mut(&channel.name);
+        if let Some(known) = known.filter(|one| !one.gone || self.publisher.owns(one.id)) {
             known.seen = self.round;
             known.gone = false;
             return Ok(known.id);
@@ -199,5 +201,41 @@ impl Publication {
     #[cfg(test)]
     pub(super) fn complained(&self) -> Option<BootTime> {
         self.complained
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Hub, HubSettings, Status};
+
+    #[test]
+    fn a_channel_that_passed_to_another_while_it_was_gone_comes_back_when_that_lets_go() {
+        let hub = Hub::new(HubSettings::default());
+        let second = Duration::from_secs(1);
+        let mut polled = Publication::new(Arc::new(hub.publisher("polled")), second);
+        let mut readings = Readings::default();
+        readings.push(Channel::gauge("a"), 1.0);
+        let latest = || {
+            let state = hub.view().channels()[0].clone();
+            (state.source.to_string(), state.status, state.value)
+        };
+        let mut round = |readings: &Readings| {
+            polled.publish(hub.clock().boot(), readings);
+            polled.end_round();
+            polled.complained().is_some()
+        };
+        round(&readings);
+        round(&Readings::default());
+        assert_eq!(latest().1, Status::Gone);
+        assert!(!round(&readings), "it is back, and still its own");
+        round(&Readings::default());
+        let other = hub.publisher("other");
+        other.channel(Channel::gauge("a").expect("a name")).expect("it passes");
+        assert!(round(&readings), "it says that it has lost it");
+        assert_eq!(latest().0, "other");
+        drop(other);
+        round(&readings);
+        assert_eq!(latest(), ("polled".into(), Status::Ok, Value::Number(1.0)));
     }
 }

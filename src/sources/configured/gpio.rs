@@ -1,12 +1,16 @@
 //! Lines of GPIO chips: switches, buttons, reed contacts, pulses.
 //!
 //! ```text
-//! [[source]]
-//! lines = { "door/open" = "GPIO17", "meter/pulse" = "gpiochip1:4" }
+//! settings:  door/open = GPIO17, meter/pulse = gpiochip1:4
 //!
 //! door/open    true    at once, as it is
 //! door/open    false   then at every edge, at the instant that the kernel noted
 //! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `kernel` | what is asked of the kernel, behind traits; all that takes a chip |
+//! | `place` | where a line is; what errors mean |
 //!
 //! Only lines that the settings name are touched. They are inputs from then
 //! on, and are let go of when the source ends. Edges of one chip keep their
@@ -206,9 +210,10 @@ impl<K: Kernel> Watched<K> {
                 if self.request(name, chip, together).is_err() {
                     // One that cannot be had must not cost the others.
                     for one in together {
-                        if let Err(why) = self.request(name, chip, std::slice::from_ref(one)) {
-                            self.refuse(one.1, why);
-                        }
+                        let Err(why) = self.request(name, chip, &[*one]) else { continue };
+                        // Somebody was quicker; or the settings name it twice.
+                        let info = chip.line(one.0).ok().filter(|info| info.used);
+                        self.refuse(one.1, info.map_or(why, |info| busy(&info.consumer)));
                     }
                 }
             }

@@ -108,6 +108,13 @@ impl Publisher {
         Ok(id)
     }
 
+    /// Whether a channel is this source's still: one that was gone may have
+    /// passed to another.
+    pub(crate) fn owns(&self, id: ChannelId) -> bool {
+        let state = self.hub.lock();
+        state.channels.get(id.0 as usize).is_some_and(|entry| entry.source == self.name)
+    }
+
     /// Counts changes of the rules: when it is another number than before,
     /// channels that were hidden may no longer be. Takes no lock.
     pub fn generation(&self) -> u32 {

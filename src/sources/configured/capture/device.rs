@@ -41,6 +41,9 @@ const LENGTHS: (f64, f64) = (64.0, 8192.0);
 /// How often a read should be woken, a second.
 const WAKES: f64 = 50.0;
 
+/// The device was unplugged.
+pub(super) const GONE: &str = "the device is gone: plug it in again";
+
 /// What the settings want of a device.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
@@ -117,9 +120,14 @@ impl Buffer {
         Ok(Self { file, frame, columns, stamp, rate, folder, enable, _undo: undo })
     }
 
-    /// Whether the buffer is still on; when that cannot be told, it is.
-    pub(super) fn is_on(&self) -> bool {
-        self.folder.line(&self.enable).ok().flatten().is_none_or(|text| text != "0")
+    /// Why no more samples come, where the device's folder says so: who waits
+    /// for a device that is unplugged is woken, but not told (`iio_buffer_poll`).
+    pub(super) fn ended(&self) -> Option<&'static str> {
+        match self.folder.line(&self.enable) {
+            Ok(Some(on)) if on == "0" => Some("its buffer was switched off by another program"),
+            Ok(None) => Some(GONE),
+            _ => None,
+        }
     }
 }
 
@@ -315,7 +323,8 @@ fn lay_out(
     }
     let elements: Vec<ScanElement> = on.iter().map(|(.., element)| *element).collect();
     let layout = Layout::new(&elements)?;
-    let level = Levels::default().level(device);
+    // As the scan for the polled reader has it (`found/scan.rs`).
+    let level = Levels::default().level(&device.chars().take(32).collect::<String>());
     let prefix = wanted.prefix.clone().unwrap_or_else(|| format!("iio/{level}"));
     let mut levels = Levels::default();
     let (mut columns, mut stamp) = (Vec::new(), None);

@@ -1,10 +1,10 @@
 //! The buffer of an IIO device: sensors that are too fast to be polled.
 //!
 //! ```text
-//! [[source]]
-//! capture = "adxl345"                       iio/adxl345/accel_x   m/s2   1,000 a second,
-//! elements = ["accel_x", "accel_y"]         iio/adxl345/accel_y          in batches of 20 rows
-//! rate = 1000
+//! settings:  device lis3dh, elements accel_x accel_y, rate 400
+//!
+//! iio/lis3dh/accel_x   m/s2   400 samples a second, in batches of 8 rows
+//! iio/lis3dh/accel_y   m/s2
 //! ```
 //!
 //! | file | what |
@@ -38,7 +38,7 @@ use std::{
 };
 
 use self::{
-    device::{Buffer, Wanted},
+    device::{Buffer, GONE, Wanted},
     element::Frames,
     stamps::Stamps,
 };
@@ -148,8 +148,8 @@ impl Capture {
                 return End::Stopped;
             }
             if ready.first() != Some(&true) {
-                if !buffer.is_on() {
-                    return End::Failed("its buffer was switched off by another program".into());
+                if let Some(why) = buffer.ended() {
+                    return End::Failed(why.into());
                 }
                 self.declare();
                 continue;
@@ -290,7 +290,7 @@ impl Reader {
         for _ in 0..AT_ONCE {
             let length = match (&buffer.file).read(bytes) {
                 Ok(0) => {
-                    ended = Some("the device is gone: plug it in again".into());
+                    ended = Some(GONE.into());
                     break;
                 }
                 Ok(length) => length,
@@ -349,7 +349,7 @@ fn ending(error: &std::io::Error) -> Option<String> {
         return None;
     }
     Some(match error.raw_os_error() {
-        Some(nix::libc::ENODEV | nix::libc::ENXIO) => "the device is gone: plug it in again".into(),
+        Some(nix::libc::ENODEV | nix::libc::ENXIO) => GONE.into(),
         _ => format!("its buffer cannot be read: {error}"),
     })
 }

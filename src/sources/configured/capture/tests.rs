@@ -268,9 +268,10 @@ fn a_device_that_is_unplugged_or_switched_off_says_so() {
     wait_for("it is on again", || attribute(&tree, "iio:device0/buffer/enable") == "1");
     writer.write_all(&[0; 16]).expect("written");
     wait_for("another sample", || rows(&hub, name).len() == 2);
-    drop(writer);
+    tree.remove("sys/bus/iio/devices/iio:device0");
     wait_for("its reason", || says("gone: plug it in"));
     drop(input);
+    drop(writer);
 }
 
 #[test]
@@ -375,7 +376,7 @@ fn mangled_files_are_refused_or_read_but_never_a_fault() {
         seed as usize
     };
     let mut read = 0;
-    for round in 0..200 {
+    for round in 0..90 {
         let tree = device(["accelerometer", "converter", "rotation"][round % 3]);
         let number = [0, 2, 0][round % 3];
         tree.write(&format!("dev/iio:device{number}"), "");
@@ -406,5 +407,5 @@ fn mangled_files_are_refused_or_read_but_never_a_fault() {
             }
         }
     }
-    assert!(read > 20, "{read}");
+    assert!(read > 10, "{read}");
 }

@@ -130,8 +130,10 @@ const NO_CHIPS: &str = "there is no GPIO chip (/dev/gpiochip0): \
 
 /// Somebody has the line.
 pub(super) fn busy(consumer: &str) -> String {
-    let who = if consumer.is_empty() { "the kernel or another program" } else { consumer };
-    format!("{who:?} has this line already: end that, or name another line")
+    match consumer {
+        "" => "the kernel or another program has this line: end that, or name another".into(),
+        who => format!("{who:?} has this line: end that, or name another"),
+    }
 }
 
 /// What an error of a chip or of its lines means, and what to do.
