@@ -34,6 +34,7 @@ use crate::{
     service,
     sources::{
         Demo, Intake, Own, Sampler,
+        configured::SourceSettings,
         found::{Found, MAX_THREADS, WallClock},
         inputs::{self, Input, UnixInput},
         vitals::Vitals,
@@ -73,7 +74,8 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     app.at_stop(service::stopping);
     let gate = gate(&config);
     let (inputs, ways_in) = take_readings(&config, &hub, &app)?;
-    let taken = inputs.iter().map(Input::descriptors).sum();
+    let taken = inputs.iter().map(Input::descriptors).sum::<usize>()
+        + config.sources.iter().map(SourceSettings::descriptors).sum::<usize>();
     fit_to_process(&mut config.limits, taken);
     let engine = net::start(listeners, app.clone(), gate, config.limits.clone(), Some(signals))?;
     app.watch(&engine);

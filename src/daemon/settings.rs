@@ -122,9 +122,13 @@ impl InForce {
             }
         }
         let Config { allow, allow_origin, rules, sources, .. } = new.config;
+        let ruled = rules != self.config.rules;
         self.config = Config { allow, allow_origin, rules, sources, ..self.config.clone() };
         (self.gatekeeper)(super::gate(&self.config));
-        self.hub.set_rules(self.config.rules.clone());
+        if ruled {
+            self.hub.set_rules(self.config.rules.clone());
+            feeds.stop(self, SourceSettings::declares_once);
+        }
         let (started, stopped) = feeds.apply(&self.config.sources, self);
         log::info!("the settings are read anew: {started} sources started, {stopped} stopped");
     }
@@ -136,21 +140,25 @@ struct Feeds {
 }
 
 impl Feeds {
-    /// Stops what is no longer wanted as it is, starts what is new; how many
-    /// of each.
-    fn apply(&mut self, wanted: &[SourceSettings], force: &InForce) -> (usize, usize) {
+    /// Stops those, and waits for them: a name or a device may serve the next
+    /// one. How many they were.
+    fn stop(&mut self, force: &InForce, which: impl Fn(&SourceSettings) -> bool) -> usize {
         let running = std::mem::take(&mut self.running);
-        let (stay, go): (Vec<_>, Vec<_>) =
-            running.into_iter().partition(|(settings, _)| wanted.contains(settings));
-        // All are told before one is waited for. A name or a device may serve
-        // the next one, so that they are gone before it comes.
-        let stopped = go.len();
+        let (go, stay): (Vec<_>, Vec<_>) =
+            running.into_iter().partition(|(settings, _)| which(settings));
+        self.running = stay;
+        // All are told before one is waited for.
         for (settings, running) in &go {
             running.stop();
             force.app.forget(&settings.name);
         }
-        drop(go);
-        self.running = stay;
+        go.len()
+    }
+
+    /// Stops what is no longer wanted as it is, starts what is new; how many
+    /// of each.
+    fn apply(&mut self, wanted: &[SourceSettings], force: &InForce) -> (usize, usize) {
+        let stopped = self.stop(force, |settings| !wanted.contains(settings));
         let mut started = 0;
         for settings in wanted {
             if self.running.iter().any(|(other, _)| other == settings) {

@@ -549,11 +549,3 @@ fn a_channel_that_another_source_has_costs_the_others_nothing() {
     let values = ["a", "b"].map(|name| said(&hub, name));
     assert_eq!(values, [1.0, 2.0].map(|value| Some(Ok(Value::from(value)))));
 }
-
-#[test]
-fn kinds_that_are_not_there_yet_are_refused() {
-    let capture =
-        Kind::Capture { device: "adxl345".into(), elements: Vec::new(), rate: None, trigger: None };
-    let error = configured::start(&hub(), &settings("fast", capture), Path::new("/"));
-    assert_eq!(error.expect_err("refused").to_string(), "kind iio is not there yet");
-}

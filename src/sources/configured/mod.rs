@@ -150,6 +150,23 @@ pub struct SourceSettings {
 }
 
 impl SourceSettings {
+    /// Whether it declares its channels at its start and never again, so that
+    /// a change of the rules, which may show some that were hidden, takes a new
+    /// start.
+    pub(crate) fn declares_once(&self) -> bool {
+        matches!(self.kind, Kind::Gpio { .. } | Kind::Capture { .. })
+    }
+
+    /// How many descriptors it takes at most.
+    pub(crate) fn descriptors(&self) -> usize {
+        match &self.kind {
+            // A request each, at worst, and one chip after the other.
+            Kind::Gpio { lines, .. } => lines.len() + 64,
+            // Two pipes, the end of a process, a bell; a file's are fewer.
+            _ => 6,
+        }
+    }
+
     /// How long a reading is fresh.
     fn fresh_for(&self) -> Option<Duration> {
         let every = match self.kind {
