@@ -57,4 +57,4 @@ env) exec "$@" ;;
 build) command=zigbuild ;;
 esac
 # `test` too, or everything would be compiled again for `build` after `test`, and what ships would not be what was tested.
-exec cargo-zigbuild "$command" -Zbuild-std=std,test -Zbuild-std-features=panic-unwind --target "$target" "$@"
+exec cargo-zigbuild "$command" -Zbuild-std=std,test -Zbuild-std-features=panic-unwind,optimize_for_size --target "$target" "$@"
