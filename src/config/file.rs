@@ -195,6 +195,13 @@ impl<'t> Table<'t> {
         self.complaints.borrow_mut().push(Complaint::new(self.file.place(place), message));
     }
 
+    /// Notes that a value is of another kind than its example. Out of line,
+    /// since its callers are many.
+    #[inline(never)]
+    fn wrong_kind(&self, key: &str, place: usize, value: &DeValue<'_>, example: &str) {
+        self.complain(place, format!("{key} is {}: write {key} = {example}", kind(value)));
+    }
+
     /// What there is, or nothing and a complaint at a byte.
     pub(super) fn noted<T>(&self, place: usize, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.complain(place, error.to_string())).ok()
@@ -254,10 +261,7 @@ impl<'t> Table<'t> {
         let value = self.take(key)?;
         let place = value.span().start;
         let Some(read) = read(value.get_ref()) else {
-            self.complain(
-                place,
-                format!("{key} is {}: write {key} = {example}", kind(value.get_ref())),
-            );
+            self.wrong_kind(key, place, value.get_ref(), example);
             return None;
         };
         Some(At { value: read, place })

@@ -63,6 +63,7 @@ pub fn parse_every(text: &str) -> Result<Duration> {
 }
 
 /// Parses a time within these limits, both included.
+#[inline(never)]
 pub(super) fn parse_time_in(text: &str, least: Duration, most: Duration) -> Result<Duration> {
     let time = parse_time(text).filter(|time| (least..=most).contains(time));
     time.ok_or_else(|| {
@@ -74,6 +75,7 @@ pub(super) fn parse_time_in(text: &str, least: Duration, most: Duration) -> Resu
     })
 }
 
+#[inline(never)]
 fn parse_time(text: &str) -> Option<Duration> {
     let split = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(split);
@@ -90,6 +92,7 @@ fn parse_time(text: &str) -> Option<Duration> {
 }
 
 /// A time as the settings have it: `500ms`, `90s`, `10m`.
+#[inline(never)]
 pub(super) fn show_time(time: Duration) -> String {
     let (millis, seconds) = (time.as_millis(), time.as_secs());
     match () {
@@ -101,6 +104,7 @@ pub(super) fn show_time(time: Duration) -> String {
 }
 
 /// Parses a number of bytes, `65536`, `64KiB` or `1MiB`, within these limits.
+#[inline(never)]
 pub(super) fn parse_size_in(text: &str, least: usize, most: usize) -> Result<usize> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -122,6 +126,7 @@ pub(super) fn parse_size_in(text: &str, least: usize, most: usize) -> Result<usi
 }
 
 /// A number of bytes as the settings have it: `64KiB`.
+#[inline(never)]
 pub(super) fn show_size(bytes: usize) -> String {
     match bytes {
         0 => "0".into(),
@@ -132,6 +137,7 @@ pub(super) fn show_size(bytes: usize) -> String {
 }
 
 /// Parses a whole number within these limits, both included.
+#[inline(never)]
 pub(super) fn parse_count_in(text: &str, least: u64, most: u64) -> Result<u64> {
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| {

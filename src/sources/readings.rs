@@ -26,15 +26,18 @@ impl Readings {
     /// Adds a value. A channel whose name is not valid is left out, and the
     /// sampler says so: a source makes levels of foreign names with
     /// [`Levels`](crate::telemetry::Levels).
+    #[inline(never)]
     pub fn push(&mut self, channel: Result<Channel>, value: impl Into<Value>) {
         self.add(channel, Ok(value.into()));
     }
 
     /// Adds a channel that is there but could not be read, with the reason.
+    #[inline(never)]
     pub fn fail(&mut self, channel: Result<Channel>, reason: impl Into<String>) {
         self.add(channel, Err(reason.into()));
     }
 
+    #[inline(never)]
     fn add(&mut self, channel: Result<Channel>, value: Result<Value, String>) {
         match channel {
             Ok(channel) => self.list.push(Reading { channel, value }),

@@ -24,6 +24,7 @@ impl ChannelName {
     ///
     /// # Errors
     /// [`Error::Channel`] names the rule that the name breaks.
+    #[inline(never)]
     pub fn new(name: &str) -> Result<Self> {
         if let Some(rule) = Self::broken_rule(name) {
             // Precision does not cut a Debug form, so cut before.
@@ -217,6 +218,7 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::Channel`] when the name is not valid.
+    #[inline(never)]
     pub fn new(kind: Kind, name: &str) -> Result<Self> {
         let name = ChannelName::new(name)?;
         Ok(Self {
@@ -256,24 +258,28 @@ impl Channel {
     }
 
     /// Sets the SenML unit.
+    #[inline(never)]
     pub fn unit(mut self, unit: impl Into<Cow<'static, str>>) -> Self {
         self.unit = Some(unit.into());
         self
     }
 
     /// Sets the name for people.
+    #[inline(never)]
     pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
         self.label = Some(label.into());
         self
     }
 
     /// Sets the least and the greatest value, in the channel's unit.
+    #[inline(never)]
     pub fn range(mut self, min: f64, max: f64) -> Self {
         (self.min, self.max) = (Some(min), Some(max));
         self
     }
 
     /// Sets after how long without a reading the channel is stale.
+    #[inline(never)]
     pub fn stale_after(mut self, time: Duration) -> Self {
         self.stale_after = Some(time);
         self
@@ -281,6 +287,7 @@ impl Channel {
 
     /// Says that readings mean no more than an `f32` can say, as most
     /// converters' do: they travel in half the bytes.
+    #[inline(never)]
     pub fn single_precision(mut self) -> Self {
         self.single_precision = true;
         self
