@@ -108,7 +108,8 @@ impl Feed {
             Ok(line) => heard.line(format, line, &mut turn),
             Err(why) => {
                 turn.refuse(&why);
-                heard.lines += 1;
+                // It is too long: no banner is, and there may be no second one.
+                heard.lines += BARREN;
                 heard.refused(&why);
             }
         });
