@@ -41,16 +41,15 @@ fn embed(dist: &Path, out: &Path) -> io::Result<()> {
     let mut list = String::from("&[\n");
     for name in &names {
         let plain = fs::read(dist.join(name))?;
-        fs::write(out.join(name), &plain)?;
         fs::write(out.join(format!("{name}.gz")), gzip(&plain)?)?;
         let mut hasher = DefaultHasher::new();
         hasher.write(&plain);
         let (path, tag) = (path_of(name), hasher.finish());
         list += &format!(
             "File {{ path: {path:?}, media_type: {:?}, tag: \"\\\"{tag:016x}\\\"\", \
-             plain: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}\")), \
-             gzip: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.gz\")) }},\n",
+             length: {}, gzip: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.gz\")) }},\n",
             media_type(name),
+            plain.len(),
         );
     }
     list.push_str("]\n");

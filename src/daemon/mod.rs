@@ -193,6 +193,11 @@ fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<(Vec<Input>, V
         places.push(format!("udp {address}"));
         inputs.push(input);
     }
+    // They are started later, and tell their troubles at their channels.
+    let sources: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    if !sources.is_empty() {
+        places.push(format!("sources {}", sources.join(", ")));
+    }
     Ok((inputs, places))
 }
 

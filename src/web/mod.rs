@@ -1,6 +1,11 @@
 //! The page, embedded in the binary: `build.rs` lists what `make page`
 //! bundled. Its source is the TypeScript package in this folder.
 
+use std::io::{self, Read};
+
+use bytes::Bytes;
+use flate2::bufread::GzDecoder;
+
 use crate::net::{Request, Response};
 
 /// One file of the page.
@@ -9,8 +14,20 @@ struct File {
     media_type: &'static str,
     /// Its entity tag, quotes included.
     tag: &'static str,
-    plain: &'static [u8],
+    /// How many bytes it has when it is not compressed.
+    length: usize,
+    /// Compressed: every browser takes it so, and the binary need not hold it
+    /// twice.
     gzip: &'static [u8],
+}
+
+impl File {
+    /// Decompressed, for the few who do not take it otherwise.
+    fn plain(&self) -> io::Result<Bytes> {
+        let mut plain = Vec::with_capacity(self.length);
+        GzDecoder::new(self.gzip).read_to_end(&mut plain)?;
+        Ok(plain.into())
+    }
 }
 
 #[cfg(feature = "page")]
@@ -29,7 +46,12 @@ pub(crate) fn respond(request: &Request) -> Option<Response> {
     } else if request.accepts_gzip() {
         Response::new(200, file.media_type, file.gzip).header("Content-Encoding", "gzip")
     } else {
-        Response::new(200, file.media_type, file.plain)
+        match file.plain() {
+            Ok(plain) => Response::new(200, file.media_type, plain),
+            Err(error) => {
+                return Some(Response::text(500, format!("the page is damaged: {error}")));
+            }
+        }
     };
     // The page is asked for anew, and answered with 304, as long as the binary is the same.
     Some(
