@@ -76,72 +76,31 @@ impl Measured {
 /// Starts with two good sources, adds the bad ones, of which one prints so many
 /// bytes without a line break, and ends.
 pub(crate) fn among_bad_sources(bytes: u64) -> Measured {
-    let (settings, pipe, port, flag) = (Place::new(), Place::new(), Place::new(), Place::new());
-    mkfifo(&pipe.0, Mode::S_IRWXU).expect("made");
+    let places = Places::new();
     let good = good_sources(&count_on_tcp());
-    settings.write(&good);
-    let mark = format!("{MARK}={}", settings.show());
+    places.settings.write(&good);
+    let mark = format!("{MARK}={}", places.settings.show());
     let mut program = command(env!("CARGO_BIN_EXE_boardcast"));
     program.args(["--listen", "127.0.0.1:0", "--socket", "none", "--interval", "1s"]);
-    program.arg("--config").arg(&settings.0).env(MARK, &settings.0);
+    program.arg("--config").arg(&places.settings.0).env(MARK, &places.settings.0);
     let board = Binary::run(&mut program);
     let process = Process::of(&board);
     let viewer = Viewer::join(board.address);
     viewer.await_more(ENOUGH);
     let (most, alone) = (process.most_resident(), viewer.readings());
 
-    let mut device = Device::plug_in(&port);
-    settings.write(&format!("{good}{}", bad_sources(&pipe, &port, &flag, bytes)));
+    places.settings.write(&format!("{good}{}", bad_sources(&places, bytes)));
     board.signal(Signal::SIGHUP);
-    if !emulated() {
-        // Said again and again, as sensors do: the first may be before it listens.
-        wait_for("a reading of the serial port", || {
-            device.say("soil=41.5\n");
-            (latest(&board, "soil")? == 41.5).then_some(())
-        });
-        device.say("soil=2");
-    }
-    drop(device);
-    for (name, words) in [
-        ("pipe", "it is a pipe, which never is complete"),
-        ("stuck/pid", "killed after 500ms without an end"),
-        ("flood", "no reading in what comes: a line is longer than 16384 bytes"),
-        // It is tried again. (QEMU does not know TCGETS2.)
-        ("soil", if emulated() { "" } else { "no such device: is it plugged in?" }),
-    ] {
-        if !words.is_empty() {
-            await_reason(&board, name, words);
-        }
-    }
-    flag.write("");
-    // Longer than the patience of `wait_for`, when it is a gigabyte.
-    let deadline = Instant::now() + Duration::from_secs(300);
-    while latest(&board, "flood/after").is_none() && Instant::now() < deadline {
-        viewer.await_more(1);
-    }
-    assert_eq!(latest(&board, "flood/after"), Some(1.into()));
-    let soil = latest(&board, "soil");
-    assert!(emulated() || soil == Some(41.5.into()), "half a line is no reading: {soil:?}");
-    // A run leaves children behind, and the next comes all the same.
-    let first = wait_for("one that forks", || latest(&board, "forks/pid"));
-    wait_for("its next run", || (latest(&board, "forks/pid")? != first).then_some(()));
+    unplug_in_mid_line(&board, &places.port);
+    await_troubles(&board, &places, &viewer);
     viewer.await_more(ENOUGH);
     for name in GOOD.into_iter().chain(["forks/pid"]) {
         assert_eq!(channel(&board, name).expect("declared")["status"], "ok");
     }
-
     let growth = (process.most_resident() - most) / 1024;
     assert!(growth < 16 << 10 || emulated(), "it grew by {growth} KiB");
-    let processes = marked(&mark).len() - 1;
-    assert!(processes >= 3, "of the good one, of the one that hangs, of the flood");
-    let told = Instant::now();
-    board.signal(Signal::SIGTERM);
-    let (code, log) = board.wait();
-    let stop = told.elapsed();
-    assert_eq!(code, Some(0), "{log}");
-    assert!(stop < Duration::from_secs(5) || emulated(), "it took {stop:?}");
-    assert_eq!(marked(&mark), [""; 0], "left behind");
 
+    let (processes, stop) = stop_amid_them(board, &mark);
     let together = viewer.end();
     let during: [Vec<_>; 2] =
         std::array::from_fn(|source| together[source][alone[source].len()..].to_vec());
@@ -157,6 +116,75 @@ pub(crate) fn among_bad_sources(bytes: u64) -> Measured {
         processes,
         stop,
     }
+}
+
+/// What of the sources has a path.
+struct Places {
+    settings: Place,
+    /// A named pipe that nobody writes to.
+    pipe: Place,
+    port: Place,
+    /// Once it is there, the endless line ends.
+    flag: Place,
+}
+
+impl Places {
+    fn new() -> Self {
+        let pipe = Place::new();
+        mkfifo(&pipe.0, Mode::S_IRWXU).expect("made");
+        Self { settings: Place::new(), pipe, port: Place::new(), flag: Place::new() }
+    }
+}
+
+fn unplug_in_mid_line(board: &Binary, port: &Place) {
+    if emulated() {
+        return; // QEMU does not know TCGETS2.
+    }
+    let mut device = Device::plug_in(port);
+    // Said again and again, as sensors do: the first may be before it listens.
+    wait_for("a reading of the serial port", || {
+        device.say("soil=41.5\n");
+        (latest(board, "soil")? == 41.5).then_some(())
+    });
+    device.say("soil=2");
+    drop(device);
+    // It is tried again.
+    await_reason(board, "soil", "no such device: is it plugged in?");
+    assert_eq!(latest(board, "soil"), Some(41.5.into()), "half a line is no reading");
+}
+
+/// Waits until each trouble was told, and the line of so many bytes is over.
+fn await_troubles(board: &Binary, places: &Places, viewer: &Viewer) {
+    await_reason(board, "pipe", "it is a pipe, which never is complete");
+    await_reason(board, "stuck/pid", "killed after 500ms without an end");
+    await_reason(board, "flood", "no reading in what comes: a line is longer than 16384 bytes");
+    places.flag.write("");
+    // Longer than the patience of `wait_for`, when it is a gigabyte.
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while latest(board, "flood/after").is_none() && Instant::now() < deadline {
+        viewer.await_more(1);
+    }
+    assert_eq!(latest(board, "flood/after"), Some(1.into()));
+    // A run leaves children behind, and the next comes all the same.
+    let first = wait_for("one that forks", || latest(board, "forks/pid"));
+    wait_for("its next run", || (latest(board, "forks/pid")? != first).then_some(()));
+}
+
+/// Ends the program, which leaves nobody behind: how many processes its sources
+/// had, and how long it took.
+fn stop_amid_them(board: Binary, mark: &str) -> (usize, Duration) {
+    let processes = wait_for("a run of the one that hangs", || {
+        let list = marked(mark);
+        list.iter().any(|command| command.contains("stuck/pid")).then_some(list.len() - 1)
+    });
+    let told = Instant::now();
+    board.signal(Signal::SIGTERM);
+    let (code, log) = board.wait();
+    let stop = told.elapsed();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(stop < Duration::from_secs(5) || emulated(), "it took {stop:?}");
+    assert_eq!(marked(mark), [""; 0], "left behind");
+    (processes, stop)
 }
 
 /// Counts from 1 on, as a server of lines, for the first that comes; its address.
@@ -192,8 +220,8 @@ address = "{address}"
     )
 }
 
-fn bad_sources(pipe: &Place, port: &Place, flag: &Place, bytes: u64) -> String {
-    let (pipe, port, flag) = (pipe.show(), port.show(), flag.show());
+fn bad_sources(places: &Places, bytes: u64) -> String {
+    let (pipe, port, flag) = (places.pipe.show(), places.port.show(), places.flag.show());
     format!(
         r#"
 [[source]]
