@@ -220,6 +220,7 @@ address = "{address}"
     )
 }
 
+/// None outlives a test that fails by more than a minute.
 fn bad_sources(places: &Places, bytes: u64) -> String {
     let (pipe, port, flag) = (places.pipe.show(), places.port.show(), places.flag.show());
     format!(
@@ -233,7 +234,7 @@ every = "100ms"
 [[source]]
 name = "stuck"
 kind = "command"
-command = "trap '' TERM; echo stuck/pid=$$; sleep 1000 & while :; do sleep 1000; done"
+command = "trap '' TERM; echo stuck/pid=$$; sleep 60 & sleep 60"
 every = "1s"
 timeout = "500ms"
 
@@ -250,7 +251,7 @@ while :; do printf x; sleep 0.05; done
 [[source]]
 name = "forks"
 kind = "command"
-command = "echo forks/pid=$$; sleep 1000 & sleep 1000 >/dev/null 2>&1 & exit 0"
+command = "echo forks/pid=$$; sleep 60 & sleep 60 >/dev/null 2>&1 & exit 0"
 every = "500ms"
 
 [[source]]
