@@ -86,7 +86,7 @@ test_target() {
 
     say "$target: clients of other languages, a browser among them"
     logged "$logs/$target.clients" clients node --test --test-reporter tap \
-        http.test.mjs page.test.mjs stop.test.mjs stream.test.mjs
+        http.test.mjs inputs.test.mjs page.test.mjs stop.test.mjs stream.test.mjs
 
     future="-"
     # The clock of the emulator and of Node, which compares; nothing can be loaded into a static program.

@@ -120,10 +120,10 @@ fn await_end(group: i32) {
 }
 
 /// A path of its own for a test, which ends with it.
-struct Place(PathBuf);
+pub(crate) struct Place(pub(crate) PathBuf);
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Relaxed);
         let path = format!("bc-feeds-{}-{number}", std::process::id());
@@ -131,13 +131,13 @@ impl Place {
     }
 
     /// Never half: a reader finds the old text or the new one.
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         let beside = self.0.with_extension("new");
         fs::write(&beside, text).expect("written");
         fs::rename(beside, &self.0).expect("renamed");
     }
 
-    fn show(&self) -> std::path::Display<'_> {
+    pub(crate) fn show(&self) -> std::path::Display<'_> {
         self.0.display()
     }
 }
@@ -445,12 +445,12 @@ fn a_server_that_says_nothing_is_left_at_once() {
 }
 
 /// A serial device: a terminal's other end, below a name that can be moved.
-struct Device {
+pub(crate) struct Device {
     master: PtyMaster,
 }
 
 impl Device {
-    fn plug_in(place: &Place) -> Self {
+    pub(crate) fn plug_in(place: &Place) -> Self {
         let master =
             posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a pty");
         grantpt(&master).expect("granted");
@@ -460,7 +460,7 @@ impl Device {
         Self { master }
     }
 
-    fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         assert!(self.master.as_raw_fd() >= 0);
         self.master.write_all(text.as_bytes()).expect("written");
     }

@@ -33,5 +33,6 @@ mod stream;
 mod stress;
 #[cfg(all(feature = "tls", not(target_env = "musl")))]
 mod tls;
+mod trouble;
 mod watch;
 mod websocket;

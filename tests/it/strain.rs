@@ -728,7 +728,16 @@ impl Process {
 
     /// `VmRSS`, in bytes.
     pub(crate) fn resident(&self) -> i64 {
-        let kib = self.status("VmRSS");
+        self.bytes("VmRSS")
+    }
+
+    /// What it has had resident at most so far, in bytes.
+    pub(crate) fn most_resident(&self) -> i64 {
+        self.bytes("VmHWM")
+    }
+
+    fn bytes(&self, key: &str) -> i64 {
+        let kib = self.status(key);
         kib.trim_end_matches(" kB").parse::<i64>().expect("a number") * 1024
     }
 

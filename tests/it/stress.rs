@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{chaos, crowd, feeds, fixture::*, strain::*};
+use crate::{chaos, crowd, feeds, fixture::*, strain::*, trouble};
 
 /// As [`wait_for`], for what takes longer; looks a hundred times a second.
 fn wait_long<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -318,6 +318,12 @@ fn a_command_that_prints_a_gigabyte_without_a_line_break() {
     println!("| printed | took | memory, KiB |\n|---|---|---|");
     let growth = (own_memory() as i64 - memory as i64) / 1024;
     println!("| 1 GiB | {:.1?} | {growth:+} |", start.elapsed());
+}
+
+#[test]
+#[ignore = "stress: 20 s"]
+fn a_gigabyte_without_a_line_break_amid_other_troubles() {
+    trouble::among_bad_sources(1 << 30).print();
 }
 
 /// What this process has had resident at most, in bytes.

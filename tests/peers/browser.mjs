@@ -121,6 +121,19 @@ export class Tab {
     await this.#shows(channel, (raw) => streamed().includes(raw), `streamed value of ${channel} on the page`);
   }
 
+  /** Waits until the page shows this value of the channel: `fits` gets it as a text. */
+  async reaches(channel, fits) {
+    const seen = [];
+    const search = (raw) => {
+      if (raw !== seen.at(-1)) seen.push(raw);
+      return fits(raw);
+    };
+    await this.#shows(channel, search, `${channel} on the page`).catch((error) => {
+      error.message += `; it showed ${seen.slice(-5).join(', ')}`;
+      throw error;
+    });
+  }
+
   #raw(channel) {
     return this.page.evaluate(rawValueOf, channel);
   }

@@ -85,6 +85,14 @@ export class Board extends Program {
     return board;
   }
 
+  /** The same, at the end of a pipe: `script | boardcast serve --stdin`. */
+  static async piped(t, script, ...args) {
+    const own = [...runner, boardcast, 'serve', '--stdin', '--listen', '127.0.0.1:0', ...args];
+    const board = new Board(t, ['bash', '-c', `${script} | exec "$@"`, 'bash', ...own]);
+    await board.#greeted();
+    return board;
+  }
+
   #args;
 
   static #at(t, address, args) {

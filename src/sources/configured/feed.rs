@@ -17,9 +17,10 @@ use crate::{
     wire::line::{self, BadLine, MAX_DOCUMENT, Points},
 };
 
-/// After so many lines without a reading it is told at a source that has had
-/// none at all; a banner is shorter.
+/// After so many lines without a reading, or one after this time, it is told at
+/// a source that has had none at all; a banner is shorter.
 const BARREN: usize = 20;
+const BARREN_TIME: Duration = Duration::from_secs(10);
 /// The time from one line of the log to the next, of one source.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -49,6 +50,8 @@ struct Heard {
     fresh: bool,
     /// Lines that are not blank.
     lines: usize,
+    /// When the first of them came.
+    since: Option<Instant>,
     /// Why one of them was no reading.
     why: Option<String>,
 }
@@ -108,13 +111,14 @@ impl Feed {
             Ok(line) => heard.line(format, line, &mut turn),
             Err(why) => {
                 turn.refuse(&why);
-                heard.lines += 1;
+                // It is too long: no banner is, and there may be no second one.
+                heard.lines += BARREN;
                 heard.refused(&why);
             }
         });
         drop(turn);
         self.took();
-        if !self.fruitful && self.heard.lines >= BARREN {
+        if !self.fruitful && self.heard.is_barren() {
             if let Some(why) = self.verdict() {
                 self.fail(&why);
             }
@@ -229,6 +233,15 @@ impl Feed {
 }
 
 impl Heard {
+    /// Whether what comes should have been a reading by now.
+    fn is_barren(&mut self) -> bool {
+        if self.lines == 0 {
+            return false;
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.lines >= BARREN || since.elapsed() >= BARREN_TIME
+    }
+
     fn line(&mut self, format: &Format, line: &[u8], turn: &mut Turn<'_>) {
         if line.trim_ascii().is_empty() {
             return;
@@ -297,6 +310,17 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_lines_without_a_reading_may_be_a_banner_for_some_seconds() {
+        let long_ago = Instant::now().checked_sub(BARREN_TIME);
+        for (lines, since, barren) in
+            [(0, long_ago, false), (1, None, false), (1, long_ago, true), (BARREN, None, true)]
+        {
+            let mut heard = Heard { lines, since, ..Heard::default() };
+            assert_eq!(heard.is_barren(), barren, "{lines}, {since:?}");
+        }
+    }
 
     #[test]
     fn what_fails_is_tried_later_and_later_until_it_has_gone_well() {

@@ -129,8 +129,20 @@ fn read(line: &[u8], points: &mut Points) -> Result<()> {
     match line.as_bytes()[0] {
         b'{' => json::object(line, points),
         b'[' => senml::pack(line, points),
+        b'<' if is_syslog(line) => {
+            refuse("a message of syslog is no reading; send the line alone, as in room/temp=21.5")
+        }
         _ => text(line, points),
     }
+}
+
+/// Whether a line begins with the priority of a message of syslog, `<13>`
+/// (RFC 5424 section 6.2.1), as all that logger(1) sends.
+fn is_syslog(line: &str) -> bool {
+    let priority = line.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+    priority.is_some_and(|(digits, _)| {
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// Reads a text as one value, of this channel: a number, true or false, and

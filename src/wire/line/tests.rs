@@ -90,6 +90,9 @@ fn a_plain_line_that_is_wrong_says_what_to_write() {
         (&long_line, "longer than 16384 bytes"),
         (&many, "more than 512 values"),
         ("a:b", "a colon alone"),
+        ("<13>Nov 22 21:01:22 pi me: room/temp=21.5", "a message of syslog"),
+        ("<13>1 2026-11-22T21:01:22Z pi me - - - room/temp=21.5", "a message of syslog"),
+        ("<x>=1", "A-Z a-z"),
         ("\u{1b}[2J=1", "A-Z a-z"),
     ]);
     let mut points = Points::default();
