@@ -11,6 +11,7 @@
 //! | `rights` | device files and the socket for readings: who may use them |
 //! | `system` | the clock, and what the kernel lets a program have |
 //! | `port` | who has the server's port |
+//! | `settings` | the settings' files, and what the sources in them need |
 //! | `machine` | the files below a root, and what files do not tell |
 //! | `finding` | what a check says, and how it is printed |
 //!
@@ -28,6 +29,7 @@ mod machine;
 mod port;
 mod rights;
 mod sensors;
+mod settings;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -98,7 +100,7 @@ struct Patient {
 type Check = fn(&Look, &Patient) -> Vec<Finding>;
 
 /// The themes, in the order in which they are told.
-const THEMES: [(&str, Check); 13] = [
+const THEMES: [(&str, Check); 14] = [
     ("board", |look, it| board::check(look, &it.board)),
     ("sensors", |_, it| sensors::check(&it.seen, &it.board)),
     ("i2c", |look, it| i2c::check(look, &it.board)),
@@ -112,7 +114,7 @@ const THEMES: [(&str, Check); 13] = [
     ("kernel", |look, it| system::kernel(look, &it.machine, &it.board)),
     ("server", |look, it| port::check(look, &it.machine)),
     ("socket", |look, it| rights::socket(look, &it.machine.user)),
-    // The settings' files (`boardcast check`) come here, as a theme "settings".
+    ("settings", |look, _| settings::check(look)),
 ];
 
 /// All that there is to say of a machine.

@@ -121,3 +121,32 @@ fn sensors_that_fail_are_told_with_the_mend_and_an_empty_board_with_the_way_in()
     let empty = Tree::new();
     says(&empty, "sensors", "boardcast put room/temp=21.5");
 }
+
+#[test]
+fn settings_are_checked_and_what_their_sources_need() {
+    let tree = copy("pi-3");
+    says(&tree, "settings", "");
+    tree.write("etc/boardcast/boardcast.toml", "intervall = \"1s\"\n");
+    says(
+        &tree,
+        "settings",
+        "bad /etc/boardcast/boardcast.toml:1:1: intervall is no setting: did you mean interval? → write",
+    );
+    let sources = [
+        ("a", "command", "command = [\"gpspipe\", \"-w\"]"),
+        ("b", "serial", "port = \"/dev/ttyUSB7\""),
+        ("c", "file", "path = \"/sys/nowhere\""),
+    ];
+    let table = |(name, kind, rest): &(&str, &str, &str)| {
+        format!("[[source]]\nname = \"{name}\"\nkind = \"{kind}\"\n{rest}\n")
+    };
+    let text: String = sources.iter().map(table).collect();
+    tree.write("etc/boardcast/boardcast.toml", &text);
+    says(&tree, "settings", "warn source a: there is no program gpspipe → install it");
+    says(&tree, "settings", "warn source b: there is no /dev/ttyUSB7 → plug it in");
+    says(&tree, "settings", "warn source c: there is no /sys/nowhere → load its driver");
+    tree.write("usr/bin/gpspipe", "");
+    tree.write("dev/ttyUSB7", "");
+    tree.write("sys/nowhere", "");
+    says(&tree, "settings", "");
+}
