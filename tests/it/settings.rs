@@ -14,7 +14,7 @@ use nix::{
     sys::signal::Signal,
 };
 
-use crate::fixture::*;
+use crate::{feeds::members, fixture::*};
 
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -240,6 +240,40 @@ fn sighup_reads_anew_and_viewers_stay() {
     board.signal(Signal::SIGTERM);
     assert_eq!(viewer.close_code(), Some(1001));
     assert_eq!(board.wait().0, Some(0));
+}
+
+/// SIGTERM comes while the sources that have changed are still being stopped:
+/// those that stay are told at once, too, and none is started any more.
+#[test]
+fn a_stop_amid_a_reload_leaves_no_process_behind() {
+    let folder = Folder::new("both");
+    let source = |name: &str, trap: &str| {
+        format!(
+            "[[source]]\nname = \"{name}\"\nkind = \"command\"\ncommand = \"trap '{trap}' TERM; \
+             echo {name}=$$; while :; do sleep 1000; done\"\n"
+        )
+    };
+    let stays = source("stays", "");
+    let goes = source("goes", "echo told=1");
+    let settings = folder.write("x.toml", &format!("{stays}{goes}"));
+    let board = Binary::start(&["--config", &settings]);
+    let latest = |name: &str| {
+        wait_for(name, || {
+            let answer = get(board.address, "/api/latest");
+            let latest: serde_json::Value = serde_json::from_str(answer.text()).expect("JSON");
+            latest["values"][name].as_f64()
+        }) as i32
+    };
+    let groups = ["stays", "goes"].map(latest);
+    assert!(groups.iter().all(|&group| !members(group).is_empty()));
+    folder.write("x.toml", &format!("{stays}{}", source("comes", "")));
+    board.signal(Signal::SIGHUP);
+    assert_eq!(latest("told"), 1);
+    board.signal(Signal::SIGTERM);
+    let (code, log) = board.wait();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(groups.map(|group| members(group).len()), [0, 0], "{log}");
+    assert!(log.contains("0 sources started, 1 stopped"), "{log}");
 }
 
 /// A program in the foreground ends with its terminal, as programs do.
