@@ -276,6 +276,33 @@ fn a_stop_amid_a_reload_leaves_no_process_behind() {
     assert!(log.contains("0 sources started, 1 stopped"), "{log}");
 }
 
+/// SIGTERM comes before all is started: what is started later ends, too.
+#[test]
+fn a_stop_amid_the_start_leaves_no_process_behind() {
+    let folder = Folder::new("early");
+    let note = folder.0.join("pids");
+    let line = format!("trap '' TERM; echo $$ >>{}; while :; do sleep 1000; done", note.display());
+    let source = format!("[[source]]\nname = \"a\"\nkind = \"command\"\ncommand = \"{line}\"\n");
+    let settings = folder.write("x.toml", &source);
+    let socket = folder.0.join("early.sock");
+    let mut command = command(env!("CARGO_BIN_EXE_boardcast"));
+    command.args(["--config", &settings, "--listen", "127.0.0.1:0", "--socket"]).arg(&socket);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
+    // It is there before the sources are, and after signals are blocked.
+    wait_for("its socket", || socket.exists().then_some(()));
+    let id = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(id, Signal::SIGTERM).expect("sent");
+    let status = child.wait().expect("waited");
+    let mut log = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut log).expect("read");
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains("does not stop"), "{log}");
+    assert!(!socket.exists(), "{log}");
+    let groups = fs::read_to_string(&note).unwrap_or_default();
+    let left = groups.lines().map(|group| members(group.parse().expect("a number")).len());
+    assert_eq!(left.sum::<usize>(), 0, "{log}");
+}
+
 /// A program in the foreground ends with its terminal, as programs do.
 #[test]
 fn it_ends_when_its_terminal_is_closed() {
