@@ -56,8 +56,8 @@ pub struct App {
     publishing: Publishing,
     /// The engine's counters and occupancy, once it runs.
     engine: OnceLock<EngineView>,
-    /// Called, one after the other, when the server stops.
-    at_stop: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    /// Called, one after the other, when the server stops; `None`: it does.
+    at_stop: Mutex<Option<Vec<Box<dyn FnOnce() + Send>>>>,
     /// Called on SIGHUP.
     at_hang_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -79,7 +79,8 @@ impl App {
         let telemetry = Telemetry::new(hub.clone());
         let histories = Histories::default();
         let publishing = Publishing::new(&hub);
-        let (engine, at_stop, at_hang_up) = (OnceLock::new(), Mutex::default(), OnceLock::new());
+        let at_stop = Mutex::new(Some(Vec::new()));
+        let (engine, at_hang_up) = (OnceLock::new(), OnceLock::new());
         Arc::new(Self { hub, telemetry, histories, publishing, engine, at_stop, at_hang_up })
     }
 
@@ -106,9 +107,15 @@ impl App {
         self.at_stop(move || drop(source));
     }
 
-    /// Calls this when the server stops, behind what was asked for earlier.
+    /// Calls this when the server stops, behind what was asked for earlier; at
+    /// once when it does so already: a signal may come while all is started.
     pub fn at_stop(&self, call: impl FnOnce() + Send + 'static) {
-        self.at_stop.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(call));
+        let mut calls = self.at_stop.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(calls) = &mut *calls {
+            return calls.push(Box::new(call));
+        }
+        drop(calls);
+        call();
     }
 
     /// Calls this on SIGHUP, on the accept loop's thread; the first call counts.
@@ -274,9 +281,8 @@ impl Application for App {
     }
 
     fn stopping(&self) {
-        let calls =
-            std::mem::take(&mut *self.at_stop.lock().unwrap_or_else(PoisonError::into_inner));
-        calls.into_iter().for_each(|call| call());
+        let calls = self.at_stop.lock().unwrap_or_else(PoisonError::into_inner).take();
+        calls.into_iter().flatten().for_each(|call| call());
     }
 
     fn hung_up(&self) {

@@ -9,10 +9,12 @@ use std::{
     cell::RefCell,
     fmt,
     io::{self, Read},
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
 };
 
+use nix::libc;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -23,6 +25,9 @@ use crate::error::Result;
 
 /// The longest file, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
+/// So many complaints are told of one file: each costs a look at all that
+/// stands before it, and a file that is no settings file has one in each line.
+const MAX_COMPLAINTS: usize = 100;
 
 /// Where something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,13 +52,18 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { path, line: 0, .. } => write!(f, "{}", path.display()),
-            Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
-            Self::Variable(name) => write!(f, "{name}"),
+            Self::File { path, line: 0, .. } => write!(f, "{}", plain(path)),
+            Self::File { path, line, column } => write!(f, "{}:{line}:{column}", plain(path)),
+            Self::Variable(name) => write!(f, "{}", plain(name.as_ref())),
             Self::Option(name) => write!(f, "--{name}"),
             Self::Together => write!(f, "settings"),
         }
     }
+}
+
+/// A name for a terminal: one line, whatever it is called.
+pub(super) fn plain(name: &Path) -> String {
+    name.to_string_lossy().replace(char::is_control, "\u{fffd}")
 }
 
 /// What is wrong with a setting, where, and what to write instead: one line.
@@ -92,7 +102,13 @@ impl File {
         let place = |line| Place::File { path: path.into(), line, column: 1 };
         let read = || -> io::Result<Vec<u8>> {
             let mut bytes = Vec::new();
-            std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+            // A pipe that nobody writes to would hold up a plain open.
+            let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+            let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+            if file.metadata()?.file_type().is_fifo() {
+                return Err(io::Error::other("it is a pipe, which holds nothing on SIGHUP"));
+            }
+            file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
         let bytes = read().map_err(|error| {
@@ -131,9 +147,10 @@ impl File {
                 let place = self.place(error.span().map_or(0, |span| span.start));
                 Complaint::new(place, explain(error.message()))
             };
-            return errors.iter().map(complain).collect();
+            let complaints = errors.iter().take(MAX_COMPLAINTS).map(complain).collect();
+            return self.with_more(complaints, errors.len());
         }
-        let complaints = RefCell::default();
+        let complaints = RefCell::<Complaints>::default();
         let mut table = Table {
             file: self,
             table: document.get_ref(),
@@ -145,13 +162,30 @@ impl File {
         };
         read(&mut table);
         table.finish();
-        let mut complaints = complaints.into_inner();
-        complaints.sort_by_key(|complaint| match complaint.place {
+        let Complaints { mut list, count } = complaints.into_inner();
+        list.sort_by_key(|complaint| match complaint.place {
             Place::File { line, column, .. } => (line, column),
             _ => (0, 0),
         });
-        complaints
+        self.with_more(list, count)
     }
+
+    /// The complaints that are told, and how many there are beside them.
+    fn with_more(&self, mut told: Vec<Complaint>, count: usize) -> Vec<Complaint> {
+        if count > told.len() {
+            let place = Place::File { path: self.path.clone(), line: 0, column: 0 };
+            let more = count - told.len();
+            told.push(Complaint::new(place, format!("{more} more faults: mend these first")));
+        }
+        told
+    }
+}
+
+/// What is wrong with a file: the first of it, and how much there is.
+#[derive(Default)]
+struct Complaints {
+    list: Vec<Complaint>,
+    count: usize,
 }
 
 /// The parser's words, with what to do.
@@ -186,13 +220,17 @@ pub(super) struct Table<'t> {
     what: String,
     known: Vec<&'static str>,
     rest_is_fine: bool,
-    complaints: &'t RefCell<Vec<Complaint>>,
+    complaints: &'t RefCell<Complaints>,
 }
 
 impl<'t> Table<'t> {
     /// Notes what is wrong at a byte.
     pub(super) fn complain(&self, place: usize, message: impl Into<String>) {
-        self.complaints.borrow_mut().push(Complaint::new(self.file.place(place), message));
+        let Complaints { list, count } = &mut *self.complaints.borrow_mut();
+        *count += 1;
+        if list.len() < MAX_COMPLAINTS {
+            list.push(Complaint::new(self.file.place(place), message));
+        }
     }
 
     /// Notes that a value is of another kind than its example. Out of line,
@@ -234,6 +272,10 @@ impl<'t> Table<'t> {
             DeValue::Array(list) => {
                 let values: Vec<_> = list.iter().map(|value| self.write(value)).collect();
                 format!("[{}]", values.join(", "))
+            }
+            // A terminal would take its control characters for commands.
+            DeValue::String(text) if text.contains(|c: char| c > '\x7f' && c.is_control()) => {
+                quote(text)
             }
             // As it stands there.
             _ => self.file.text.get(value.span()).unwrap_or_default().to_owned(),
@@ -437,7 +479,10 @@ impl<'t> Table<'t> {
         for (name, value) in self.table.iter().filter(|_| !self.rest_is_fine) {
             if !self.known.contains(&&**name.get_ref()) {
                 let table = matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_));
-                self.complain(name.span().start, self.unknown(name.get_ref(), table));
+                // What is meant is sought only where it is told.
+                let told = self.complaints.borrow().list.len() < MAX_COMPLAINTS;
+                let why = if told { self.unknown(name.get_ref(), table) } else { String::new() };
+                self.complain(name.span().start, why);
             }
         }
     }

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Config, KEYS, Key, Shape, channels,
-    file::{At, Complaint, File, Place, Table},
+    file::{At, Complaint, File, Place, Table, plain},
     sources,
 };
 
@@ -56,7 +56,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => write!(f, "default"),
-            Self::Set(Place::File { path, line, .. }) => write!(f, "{}:{line}", path.display()),
+            Self::Set(Place::File { path, line, .. }) => write!(f, "{}:{line}", plain(path)),
             Self::Set(place) => write!(f, "{place}"),
         }
     }
@@ -217,7 +217,7 @@ impl Loader {
 
     fn source(&mut self, table: &mut Table<'_>) {
         let Some(source) = sources::read(table) else { return };
-        let (name, place) = (&source.name, table.place());
+        let name = &source.name;
         let of = |written: &&Written| written.kind == "source";
         let mut others = self.config.sources.iter().zip(self.tables.iter().filter(of));
         if let Some((_, first)) = others.find(|(other, _)| other.name == *name) {
@@ -229,7 +229,11 @@ impl Loader {
             return table
                 .complain(table.start(), format!("more than {MOST} sources: take some out"));
         }
-        self.tables.push(Written { kind: "source", place, entries: table.entries() });
+        self.tables.push(Written {
+            kind: "source",
+            place: table.place(),
+            entries: table.entries(),
+        });
         self.config.sources.push(source);
     }
 

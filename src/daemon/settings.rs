@@ -8,7 +8,7 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
@@ -28,32 +28,53 @@ use crate::{
 /// starting and stopping takes its time.
 #[derive(Debug)]
 pub(super) struct Settings {
-    bell: Bell,
+    shared: Arc<Shared>,
     ended: Receiver<()>,
 }
 
-/// Rings, until it is taken away: then the thread stops its sources and ends.
-type Bell = Arc<Mutex<Option<SyncSender<()>>>>;
+/// What the thread shares with who tells it something.
+struct Shared {
+    /// Rings, until it is taken away: then the thread stops its sources and ends.
+    bell: Mutex<Option<SyncSender<()>>>,
+    /// The configured sources that run. Nothing is waited for under the lock:
+    /// whoever stops the program tells all of them, whatever the thread does.
+    running: Mutex<Vec<(SourceSettings, Running)>>,
+}
+
+impl Shared {
+    fn ends(&self) -> bool {
+        lock(&self.bell).is_none()
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
 
 impl Settings {
     /// Starts the thread.
     pub(super) fn start(force: InForce) -> io::Result<Self> {
         let (bell, rung) = sync_channel(1);
         let (alive, ended) = sync_channel(0);
+        let (bell, running) = (Mutex::new(Some(bell)), Mutex::default());
+        let shared = Arc::new(Shared { bell, running });
+        let feeds = Feeds { shared: shared.clone() };
         let run = move || {
-            force.run(&rung);
+            force.run(&rung, feeds);
             drop(alive);
         };
         // The parser of a file goes deeper than anything else here.
         thread::Builder::new().name("bc-settings".into()).stack_size(512 * 1024).spawn(run)?;
-        Ok(Self { bell: Arc::new(Mutex::new(Some(bell))), ended })
+        Ok(Self { shared, ended })
     }
 
     /// A function that has the settings read anew, and does not wait.
     pub(super) fn reloader(&self) -> impl Fn() + Send + Sync + use<> {
-        let bell = self.bell.clone();
+        let shared = self.shared.clone();
         move || {
-            if let Some(bell) = &*lock(&bell) {
+            if let Some(bell) = &*lock(&shared.bell) {
                 // Full: they will be read, and what is there by then counts.
                 let _ = bell.try_send(());
             }
@@ -62,8 +83,12 @@ impl Settings {
 
     /// A function that stops the sources, and does not wait.
     pub(super) fn stopper(&self) -> impl FnOnce() + Send + use<> {
-        let bell = self.bell.clone();
-        move || drop(lock(&bell).take())
+        let shared = self.shared.clone();
+        move || {
+            drop(lock(&shared.bell).take());
+            // At once: the thread may be waiting for others.
+            lock(&shared.running).iter().for_each(|(_, running)| running.stop());
+        }
     }
 
     /// Waits for the sources to be stopped; whether they are.
@@ -72,8 +97,8 @@ impl Settings {
     }
 }
 
-fn lock(bell: &Bell) -> std::sync::MutexGuard<'_, Option<SyncSender<()>>> {
-    bell.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What counts now, and what it acts on.
@@ -88,17 +113,18 @@ pub(super) struct InForce {
 }
 
 impl InForce {
-    fn run(mut self, rung: &Receiver<()>) {
-        let mut feeds = Feeds { running: Vec::new() };
+    fn run(mut self, rung: &Receiver<()>, feeds: Feeds) {
         feeds.apply(&self.config.sources, &self);
-        while rung.recv().is_ok() {
+        while rung.recv().is_ok() && !feeds.shared.ends() {
             service::reloading();
-            self.reload(&mut feeds);
-            service::ready(&self.status);
+            self.reload(&feeds);
+            if !feeds.shared.ends() {
+                service::ready(&self.status);
+            }
         }
     }
 
-    fn reload(&mut self, feeds: &mut Feeds) {
+    fn reload(&mut self, feeds: &Feeds) {
         let new = match config::load(&self.asked) {
             Ok(loaded) => loaded,
             Err(complaints) => {
@@ -134,34 +160,43 @@ impl InForce {
     }
 }
 
-/// The configured sources that run.
+/// The configured sources, as the thread has them. Dropped, it stops all.
 struct Feeds {
-    running: Vec<(SourceSettings, Running)>,
+    shared: Arc<Shared>,
 }
 
 impl Feeds {
     /// Stops those, and waits for them: a name or a device may serve the next
     /// one. How many they were.
-    fn stop(&mut self, force: &InForce, which: impl Fn(&SourceSettings) -> bool) -> usize {
-        let running = std::mem::take(&mut self.running);
-        let (go, stay): (Vec<_>, Vec<_>) =
-            running.into_iter().partition(|(settings, _)| which(settings));
-        self.running = stay;
-        // All are told before one is waited for.
-        for (settings, running) in &go {
-            running.stop();
+    fn stop(&self, force: &InForce, which: impl Fn(&SourceSettings) -> bool) -> usize {
+        let go = self.take(which);
+        for (settings, _) in &go {
             force.app.forget(&settings.name);
         }
         go.len()
     }
 
-    /// Stops what is no longer wanted as it is, starts what is new; how many
-    /// of each.
-    fn apply(&mut self, wanted: &[SourceSettings], force: &InForce) -> (usize, usize) {
+    /// Takes those out, told to stop: all are told before one is waited for.
+    fn take(&self, which: impl Fn(&SourceSettings) -> bool) -> Vec<(SourceSettings, Running)> {
+        let mut running = lock(&self.shared.running);
+        let all = std::mem::take(&mut *running);
+        let (go, stay): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(settings, _)| which(settings));
+        *running = stay;
+        go.iter().for_each(|(_, running)| running.stop());
+        go
+    }
+
+    /// Stops what is no longer wanted as it is, starts what is new, unless all
+    /// is to end; how many of each.
+    fn apply(&self, wanted: &[SourceSettings], force: &InForce) -> (usize, usize) {
         let stopped = self.stop(force, |settings| !wanted.contains(settings));
         let mut started = 0;
         for settings in wanted {
-            if self.running.iter().any(|(other, _)| other == settings) {
+            if self.shared.ends() {
+                break;
+            }
+            if lock(&self.shared.running).iter().any(|(other, _)| other == settings) {
                 continue;
             }
             match configured::start(&force.hub, settings, &force.config.root) {
@@ -169,7 +204,7 @@ impl Feeds {
                     if let Some(intake) = running.intake() {
                         force.app.count(intake);
                     }
-                    self.running.push((settings.clone(), running));
+                    lock(&self.shared.running).push((settings.clone(), running));
                     started += 1;
                 }
                 Err(error) => log::error!("source {}: {error}", settings.name),
@@ -182,6 +217,6 @@ impl Feeds {
 impl Drop for Feeds {
     /// All at once, so that the slowest is the time it takes.
     fn drop(&mut self) {
-        self.running.iter().for_each(|(_, running)| running.stop());
+        drop(self.take(|_| true));
     }
 }

@@ -81,7 +81,7 @@ struct Shared {
     /// Locked after `state`, never before.
     history: History,
     bell: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// Counts changes of the rules, for a look without the lock.
+    /// Counts changes of the rules and of owners, for a look without the lock.
     generation: AtomicU32,
 }
 
@@ -251,7 +251,7 @@ impl Hub {
         self.ring_bell();
     }
 
-    /// Counts changes of the rules; 0 before the first.
+    /// Counts changes of the rules and of owners; 0 before the first.
     pub(super) fn generation(&self) -> u32 {
         self.0.generation.load(Acquire)
     }

@@ -103,7 +103,7 @@ fn pid(hub: &Hub, name: &str) -> i32 {
 
 /// Who is left of a process group, as `/proc` has them; what has ended counts
 /// only while it waits for us.
-fn members(group: i32) -> Vec<String> {
+pub(crate) fn members(group: i32) -> Vec<String> {
     let list = fs::read_dir("/proc").expect("listed").flatten();
     let stats = list.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
     let is_member = |stat: &String| {

@@ -14,7 +14,7 @@ use nix::{
     sys::signal::Signal,
 };
 
-use crate::fixture::*;
+use crate::{feeds::members, fixture::*};
 
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -240,6 +240,67 @@ fn sighup_reads_anew_and_viewers_stay() {
     board.signal(Signal::SIGTERM);
     assert_eq!(viewer.close_code(), Some(1001));
     assert_eq!(board.wait().0, Some(0));
+}
+
+/// SIGTERM comes while the sources that have changed are still being stopped:
+/// those that stay are told at once, too, and none is started any more.
+#[test]
+fn a_stop_amid_a_reload_leaves_no_process_behind() {
+    let folder = Folder::new("both");
+    let source = |name: &str, trap: &str| {
+        format!(
+            "[[source]]\nname = \"{name}\"\nkind = \"command\"\ncommand = \"trap '{trap}' TERM; \
+             echo {name}=$$; while :; do sleep 1000; done\"\n"
+        )
+    };
+    let stays = source("stays", "");
+    let goes = source("goes", "echo told=1");
+    let settings = folder.write("x.toml", &format!("{stays}{goes}"));
+    let board = Binary::start(&["--config", &settings]);
+    let latest = |name: &str| {
+        wait_for(name, || {
+            let answer = get(board.address, "/api/latest");
+            let latest: serde_json::Value = serde_json::from_str(answer.text()).expect("JSON");
+            latest["values"][name].as_f64()
+        }) as i32
+    };
+    let groups = ["stays", "goes"].map(latest);
+    assert!(groups.iter().all(|&group| !members(group).is_empty()));
+    folder.write("x.toml", &format!("{stays}{}", source("comes", "")));
+    board.signal(Signal::SIGHUP);
+    assert_eq!(latest("told"), 1);
+    board.signal(Signal::SIGTERM);
+    let (code, log) = board.wait();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(groups.map(|group| members(group).len()), [0, 0], "{log}");
+    assert!(log.contains("0 sources started, 1 stopped"), "{log}");
+}
+
+/// SIGTERM comes before all is started: what is started later ends, too.
+#[test]
+fn a_stop_amid_the_start_leaves_no_process_behind() {
+    let folder = Folder::new("early");
+    let note = folder.0.join("pids");
+    let line = format!("trap '' TERM; echo $$ >>{}; while :; do sleep 1000; done", note.display());
+    let source = format!("[[source]]\nname = \"a\"\nkind = \"command\"\ncommand = \"{line}\"\n");
+    let settings = folder.write("x.toml", &source);
+    let socket = folder.0.join("early.sock");
+    let mut command = command(env!("CARGO_BIN_EXE_boardcast"));
+    command.args(["--config", &settings, "--listen", "127.0.0.1:0", "--socket"]).arg(&socket);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
+    // It is there before the sources are, and after signals are blocked.
+    wait_for("its socket", || socket.exists().then_some(()));
+    let id = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(id, Signal::SIGTERM).expect("sent");
+    let status = child.wait().expect("waited");
+    let mut log = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut log).expect("read");
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains("does not stop"), "{log}");
+    assert!(!socket.exists(), "{log}");
+    let groups = fs::read_to_string(&note).unwrap_or_default();
+    let left = groups.lines().map(|group| members(group.parse().expect("a number")).len());
+    assert_eq!(left.sum::<usize>(), 0, "{log}");
 }
 
 /// A program in the foreground ends with its terminal, as programs do.

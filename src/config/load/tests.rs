@@ -106,3 +106,44 @@ fn all_that_is_wrong_is_told_with_its_place() {
     assert_eq!(complaints.len(), 1);
     assert!(complaints[0].starts_with("x.toml:1:14: a client must"), "{complaints:?}");
 }
+
+#[test]
+fn a_file_that_is_all_wrong_is_told_of_in_bounded_time() {
+    for text in ["=\n", "k=1\n", "[[source]]\n"] {
+        let told = loaded(&text.repeat(MAX_FILE / text.len())).expect_err("wrong");
+        assert_eq!(told.len(), 101, "{text:?}");
+        assert!(told[99].starts_with("x.toml:"), "{}", told[99]);
+        assert!(told[100].ends_with(" more faults: mend these first"), "{}", told[100]);
+    }
+    let told = loaded(&"a = 1\n".repeat(101)).expect_err("wrong");
+    assert_eq!(told.len(), 100, "one of them is right, if only it were a setting");
+}
+
+const MAX_FILE: usize = 256 * 1024;
+
+#[test]
+fn a_pipe_is_no_settings_file_and_holds_nobody_up() {
+    let path = std::env::temp_dir().join(format!("bc-settings-pipe-{}", std::process::id()));
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let told = load(&Request { files: vec![path.clone()], ..Request::default() });
+    let _ = std::fs::remove_file(&path);
+    let told = told.expect_err("a pipe")[0].to_string();
+    assert!(told.contains("it is a pipe"), "{told}");
+}
+
+#[test]
+fn names_and_values_reach_a_terminal_without_control_characters() {
+    let path = std::env::temp_dir().join(format!("bc-\u{1b}[31m\n-{}", std::process::id()));
+    let text = "name = \"x\"\n[[channel]]\nname = \"a\"\nlabel = \"\u{9b}31m\"\n";
+    std::fs::write(&path, text).expect("written");
+    let environment = vec![("BOARDCAST_\u{1b}[31m".to_owned(), "1".to_owned())];
+    let request = Request { files: vec![path.clone()], environment, ..Request::default() };
+    let loaded = load(&request).expect("fine");
+    let _ = std::fs::remove_file(&path);
+    let shown = super::super::text(&loaded);
+    assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+    assert!(shown.contains("\"\\u009B31m\""), "{shown}");
+    assert!(shown.lines().all(|line| line.is_empty() || line.contains([' ', '='])), "{shown}");
+    let warned = loaded.warnings[0].to_string();
+    assert!(!warned.contains(char::is_control), "{warned:?}");
+}

@@ -54,6 +54,8 @@ struct State {
     /// Stands for its channels while none is known and it cannot read any.
     failure: Option<ChannelId>,
     known: HashMap<Box<str>, Known>,
+    /// As the hub counts changes of rules and owners: then these were its own.
+    generation: u32,
     points: Points,
     /// Values that are taken and not yet published.
     table: Table,
@@ -84,6 +86,7 @@ impl Intake {
             stale_after: None,
             failure: None,
             known: HashMap::new(),
+            generation: 0,
             points: Points::default(),
             table: Table::default(),
             row: Vec::new(),
@@ -136,7 +139,8 @@ impl Intake {
     /// this intake wait until the turn is dropped: never keep one while
     /// waiting for anything.
     pub fn turn(&self) -> Turn<'_> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.look_at_rules();
         let wall = self.0.hub.view().wall();
         let now = self.0.hub.clock().boot();
         let arrival = Arrival { now, offset: wall.offset, synced: wall.synced };
@@ -253,6 +257,16 @@ impl Arrival {
 }
 
 impl State {
+    /// Forgets channels that are another's by now: one that was hidden, and is
+    /// no longer, belongs to who names it first.
+    fn look_at_rules(&mut self) {
+        let Self { publisher: Some(publisher), known, generation, .. } = self else { return };
+        let now = publisher.generation();
+        if std::mem::replace(generation, now) != now {
+            known.retain(|_, known| publisher.owns(known.id));
+        }
+    }
+
     /// Puts points into the table; how many. A channel that is refused is left
     /// out, and the first reason told.
     fn note(&mut self, points: &Points, arrival: &Arrival) -> Result<usize, BadLine> {

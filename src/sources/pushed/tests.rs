@@ -253,3 +253,20 @@ fn hidden_channels_take_no_room_and_come_when_they_are_hidden_no_more() {
     assert_eq!(push(&intake, "junk/again=5"), [""; 0]);
     assert_eq!(latest(&hub)[1], ("junk/again".into(), Value::from(5.0), 0));
 }
+
+#[test]
+fn who_loses_a_channel_while_it_is_hidden_is_told_and_has_it_again_when_it_is_free() {
+    let (hub, _) = hub(HubSettings::default());
+    let (first, second) = (Intake::new(&hub, "gps"), Intake::new(&hub, "socket"));
+    assert_eq!(push(&first, "a=1"), [""; 0]);
+    hub.set_rules(Rules(vec![Rule { hide: Some(true), ..rule("a") }]));
+    assert_eq!(push(&first, "a=2"), [""; 0]);
+    hub.set_rules(Rules::default());
+    assert_eq!(push(&first, "b=3"), [""; 0], "it lives, and says nothing of a");
+    assert_eq!(push(&second, "a=3"), [""; 0]);
+    let refused = push(&first, "a=4 b=5");
+    assert!(refused[0].contains("channel a belongs to source socket"), "{refused:?}");
+    drop(second);
+    assert_eq!(push(&first, "a=6"), [""; 0]);
+    assert_eq!(latest(&hub)[0].1, Value::Number(6.0));
+}

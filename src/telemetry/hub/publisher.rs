@@ -1,6 +1,9 @@
 //! The publishing end of a source.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Release},
+    time::Duration,
+};
 
 use super::{ChannelState, Hub, State, terms::Terms};
 use crate::{
@@ -98,6 +101,8 @@ impl Publisher {
                 return Err(Error::ChannelTaken { channel, owner });
             }
             entry.source = self.name.clone();
+            // Whoever had it before may live, and has to hear of it.
+            self.hub.0.generation.fetch_add(1, Release);
             // As when it is declared for the first time.
             (entry.status, entry.value, entry.seq) = (Status::Ok, Value::Null, 0);
             entry.at = boot;
@@ -115,8 +120,10 @@ impl Publisher {
         state.channels.get(id.0 as usize).is_some_and(|entry| entry.source == self.name)
     }
 
-    /// Counts changes of the rules: when it is another number than before,
-    /// channels that were hidden may no longer be. Takes no lock.
+    /// Counts changes of the rules, and channels that pass from one source to
+    /// another: when it is another number than before, channels that were
+    /// hidden may no longer be, and a channel that was this source's may be
+    /// another's. Takes no lock.
     pub fn generation(&self) -> u32 {
         self.hub.generation()
     }
