@@ -57,10 +57,12 @@ pub struct App {
     /// The engine's counters and occupancy, once it runs.
     engine: OnceLock<EngineView>,
     /// Called, one after the other, when the server stops; `None`: it does.
-    at_stop: Mutex<Option<Vec<Box<dyn FnOnce() + Send>>>>,
+    at_stop: Mutex<Option<Vec<Call>>>,
     /// Called on SIGHUP.
     at_hang_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
+
+type Call = Box<dyn FnOnce() + Send>;
 
 struct EngineView {
     stats: Arc<Stats>,

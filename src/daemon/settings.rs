@@ -62,7 +62,9 @@ impl Settings {
         let shared = Arc::new(Shared { bell, running });
         let feeds = Feeds { shared: shared.clone() };
         let run = move || {
-            force.run(&rung, feeds);
+            force.run(&rung, &feeds);
+            // Waits for all of them.
+            drop(feeds);
             drop(alive);
         };
         // The parser of a file goes deeper than anything else here.
@@ -113,11 +115,11 @@ pub(super) struct InForce {
 }
 
 impl InForce {
-    fn run(mut self, rung: &Receiver<()>, feeds: Feeds) {
+    fn run(mut self, rung: &Receiver<()>, feeds: &Feeds) {
         feeds.apply(&self.config.sources, &self);
         while rung.recv().is_ok() && !feeds.shared.ends() {
             service::reloading();
-            self.reload(&feeds);
+            self.reload(feeds);
             if !feeds.shared.ends() {
                 service::ready(&self.status);
             }
