@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    file::Table,
+    table::Table,
     values::{INTERVALS, parse_time_in},
 };
 use crate::{

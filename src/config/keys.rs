@@ -11,7 +11,7 @@ use log::LevelFilter;
 
 use super::{
     Config, SocketPlace,
-    file::quote,
+    table::quote,
     values::{
         parse_count_in, parse_every, parse_interval, parse_listen, parse_origin, parse_size_in,
         parse_socket, parse_time_in, parse_udp, show_size, show_time,

@@ -13,8 +13,10 @@ use std::{
 
 use super::{
     Config, KEYS, Key, Shape, channels,
-    file::{At, Complaint, File, Place, Table, plain},
+    complaint::{Complaint, Place, plain},
+    file::File,
     sources,
+    table::{At, Table},
 };
 
 /// The most files that are read, and the most tables of a kind.

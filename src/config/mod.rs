@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `values` | single values: text → value, and back |
 //! | `keys` | the table of all settings that have one value: name, flag, bounds |
-//! | `file` | a TOML file, with the line and column of everything in it |
+//! | `file`, `table` | a TOML file, with the line and column of everything in it |
+//! | `complaint` | what is wrong, and where |
 //! | `sources`, `channels` | its `[[source]]` and `[[channel]]` tables |
 //! | `load` | files, environment, command line: which of them counts |
 //! | `show` | the settings in force, as text |
@@ -14,11 +15,13 @@
 //! its place ([`Complaint`]).
 
 mod channels;
+mod complaint;
 mod file;
 mod keys;
 mod load;
 mod show;
 mod sources;
+mod table;
 mod values;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -26,7 +29,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use log::LevelFilter;
 
 pub use self::{
-    file::{Complaint, Place},
+    complaint::{Complaint, Place},
     keys::{KEYS, Key, Shape},
     load::{Flags, Loaded, Origin, Request, load},
     show::{summary, text},

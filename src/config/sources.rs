@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    file::{At, Table},
+    table::{At, Table},
     values::parse_time_in,
 };
 use crate::{
