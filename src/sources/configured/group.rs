@@ -216,7 +216,8 @@ mod tests {
         let (mut group, mut output) = started.join().expect("started");
         wait_for(|| group.status().is_some());
         let mut said = String::new();
-        output.read_to_string(&mut said).expect("read");
+        // Its last `sleep` has the pipe, too, for a moment longer.
+        wait_for(|| output.read_to_string(&mut said).is_ok());
         assert_eq!(said, "told\n");
     }
 }
