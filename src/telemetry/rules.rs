@@ -59,6 +59,23 @@ impl Rules {
 }
 
 impl Rule {
+    /// A rule for these channels that says nothing so far.
+    pub fn new(filter: Filter) -> Self {
+        Self {
+            filter,
+            label: None,
+            unit: None,
+            scale: None,
+            offset: None,
+            min: None,
+            max: None,
+            stale_after: None,
+            hide: None,
+            every: None,
+            idle_every: None,
+        }
+    }
+
     /// This rule, and what only the earlier one says.
     fn over(self, earlier: Self) -> Self {
         Self {
@@ -132,19 +149,7 @@ pub(crate) mod tests {
 
     /// A rule that says nothing so far.
     pub(crate) fn rule(filter: &str) -> Rule {
-        Rule {
-            filter: Filter::parse(filter).expect("valid"),
-            label: None,
-            unit: None,
-            scale: None,
-            offset: None,
-            min: None,
-            max: None,
-            stale_after: None,
-            hide: None,
-            every: None,
-            idle_every: None,
-        }
+        Rule::new(Filter::parse(filter).expect("valid"))
     }
 
     fn name(text: &str) -> ChannelName {

@@ -17,19 +17,7 @@ use crate::fixture::*;
 
 /// A rule that says nothing so far.
 fn rule(filter: &str) -> Rule {
-    Rule {
-        filter: Filter::parse(filter).expect("valid"),
-        label: None,
-        unit: None,
-        scale: None,
-        offset: None,
-        min: None,
-        max: None,
-        stale_after: None,
-        hide: None,
-        every: None,
-        idle_every: None,
-    }
+    Rule::new(Filter::parse(filter).expect("valid"))
 }
 
 /// Counts how often it is asked.

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::{BadLine, MAX_LINE, MAX_POINTS, Points, Result, Stamp, foreign, refuse};
+use super::{BadLine, MAX_POINTS, Points, Result, Stamp, foreign, printed, refuse};
 use crate::{
     error::{self, Error},
     telemetry::{ChannelName, Value},
@@ -57,15 +57,7 @@ impl Columns {
     /// # Errors
     /// [`BadLine`] says what is wrong; then there are no points.
     pub fn read(&self, line: &[u8], points: &mut Points) -> Result<(), BadLine> {
-        points.clear();
-        if line.len() > MAX_LINE {
-            return refuse(format!("longer than {MAX_LINE} bytes; print shorter lines"));
-        }
-        let outcome = self.take(&String::from_utf8_lossy(line), points);
-        if outcome.is_err() {
-            points.clear();
-        }
-        outcome
+        printed(line, points, |line, points| self.take(line, points))
     }
 
     fn take(&self, line: &str, points: &mut Points) -> Result<()> {

@@ -113,6 +113,24 @@ pub fn parse(line: &[u8], points: &mut Points) -> Result<()> {
     outcome
 }
 
+/// Reads a line that a program has printed for people: of at most [`MAX_LINE`]
+/// bytes, whatever their encoding; whole or not at all.
+fn printed(
+    line: &[u8],
+    points: &mut Points,
+    take: impl FnOnce(&str, &mut Points) -> Result<()>,
+) -> Result<()> {
+    points.clear();
+    if line.len() > MAX_LINE {
+        return refuse(format!("longer than {MAX_LINE} bytes; print shorter lines"));
+    }
+    let outcome = take(&String::from_utf8_lossy(line), points);
+    if outcome.is_err() {
+        points.clear();
+    }
+    outcome
+}
+
 fn read(line: &[u8], points: &mut Points) -> Result<()> {
     let line = line.trim_ascii();
     let most = match line.first() {

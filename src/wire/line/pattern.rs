@@ -6,7 +6,7 @@
 
 use regex_lite::{Regex, RegexBuilder};
 
-use super::{BadLine, MAX_LINE, Points, Result, Stamp, foreign, refuse};
+use super::{BadLine, Points, Result, Stamp, foreign, printed};
 use crate::{
     error::{self, Error},
     telemetry::ChannelName,
@@ -73,18 +73,10 @@ impl Pattern {
     /// things, too; and so does a group that took no part.
     ///
     /// # Errors
-    /// [`BadLine`] when the line is longer than [`MAX_LINE`], or a value
+    /// [`BadLine`] when the line is longer than [`MAX_LINE`](super::MAX_LINE), or a value
     /// cannot be taken; then there are no points.
     pub fn read(&self, line: &[u8], points: &mut Points) -> Result<(), BadLine> {
-        points.clear();
-        if line.len() > MAX_LINE {
-            return refuse(format!("longer than {MAX_LINE} bytes; print shorter lines"));
-        }
-        let outcome = self.take(&String::from_utf8_lossy(line), points);
-        if outcome.is_err() {
-            points.clear();
-        }
-        outcome
+        printed(line, points, |line, points| self.take(line, points))
     }
 
     fn take(&self, line: &str, points: &mut Points) -> Result<()> {
