@@ -27,6 +27,8 @@ after(() => browser.close());
 async function run(command, input = '') {
   const [file, ...args] = command;
   const done = promisify(execFile)(file, args, { timeout: DEADLINE_MS });
+  // A tool that reads none of its input may be gone before it is written; its status says how it went.
+  done.child.stdin.on('error', (error) => assert.equal(error.code, 'EPIPE'));
   done.child.stdin.end(input);
   return (await done).stdout;
 }
