@@ -135,7 +135,7 @@ impl App {
             Ok(first) => first,
             Err(why) => return Answer::Response(Response::text(400, why.to_string())),
         };
-        let mut offered = request.header_list("sec-websocket-protocol").peekable();
+        let mut offered = request.subprotocols().peekable();
         let any = offered.peek().is_none();
         let known = |name: &str| PROTOCOLS.iter().find(|(known, _)| *known == name);
         let chosen = offered.find_map(known);
@@ -149,7 +149,7 @@ impl App {
         if let Some(asked) = first {
             wishes.leave(self.telemetry.first_wish(asked));
         }
-        let publisher = request.is_from_here().then(|| self.publishing.websocket());
+        let publisher = request.may_publish().then(|| self.publishing.websocket());
         let viewer = self.telemetry.viewer(*encoding, wishes.clone());
         let viewer = viewer.may_publish(publisher.is_some());
         let (hub, telemetry) = (self.hub.clone(), self.telemetry.clone());
@@ -224,12 +224,18 @@ impl EngineView {
         page.single("boardcast_connections", "gauge", "Open connections.", connections as u64);
         page.single("boardcast_clients", "gauge", "Open WebSockets.", streams as u64);
         let stats = &self.stats;
-        let counters: [(&str, &str, &Counter); 18] = [
+        let counters: [(&str, &str, &Counter); 20] = [
             ("accepted", "Connections accepted.", &stats.accepted),
             ("accept_errors", "Accepts that failed for want of room.", &stats.accept_errors),
             ("refused_full", "Refused: all connections taken.", &stats.refused_full),
             ("refused_address", "Refused: too many of one address.", &stats.refused_address),
-            ("refused_forbidden", "Refused: network or origin.", &stats.refused_forbidden),
+            ("refused_forbidden", "Refused: network, name or origin.", &stats.refused_forbidden),
+            (
+                "refused_unauthorized",
+                "Refused: no token, or none known.",
+                &stats.refused_unauthorized,
+            ),
+            ("refused_tries", "Refused: too many wrong tokens.", &stats.refused_tries),
             ("refused_head", "Refused: head too slow, too long, bad.", &stats.refused_head),
             ("requests", "HTTP requests, upgrades included.", &stats.requests),
             ("streams", "WebSockets opened.", &stats.streams),

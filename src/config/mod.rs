@@ -36,7 +36,8 @@ pub use self::{
     values::{parse_every, parse_interval, parse_listen, parse_origin, parse_socket, parse_udp},
 };
 use crate::{
-    net::{Limits, Network},
+    error::{Error, Result},
+    net::{Gate, Hosts, Limits, Network, Networks, Origins, Proxies, Tokens},
     sources::configured::SourceSettings,
     telemetry::Rules,
 };
@@ -55,10 +56,8 @@ pub struct Config {
     pub name: Option<String>,
     /// How much to log.
     pub level: LevelFilter,
-    /// Networks that are served beside the close ones.
-    pub allow: Vec<Network>,
-    /// Origins whose pages may read the board, beside its own.
-    pub allow_origin: Vec<String>,
+    /// Who may come in.
+    pub gate: GateSettings,
     /// Whether there are simulated sensors, too.
     pub demo: bool,
     /// The file that keeps history over a restart; `None`: none does.
@@ -87,6 +86,70 @@ pub struct Config {
     pub root: PathBuf,
 }
 
+/// Who may come in; each as its setting says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GateSettings {
+    /// Networks that are served beside the close ones.
+    pub allow: Vec<Network>,
+    /// Networks that are not.
+    pub deny: Vec<Network>,
+    /// Names that the board answers to beside its own; `*`: every one.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may read the board, beside its own.
+    pub origins: Vec<String>,
+    /// The file of tokens; `None`: the service manager's, if it passed one.
+    pub tokens: Option<PathBuf>,
+    /// Whether looking needs a token, too.
+    pub view_needs_token: bool,
+    /// Whether a token may stand in the URL.
+    pub token_in_url: bool,
+    /// The reverse proxies that are believed.
+    pub proxies: Vec<Network>,
+    /// What they put in front of every path; empty: nothing.
+    pub base_path: String,
+}
+
+impl GateSettings {
+    /// Which peers are served.
+    pub fn networks(&self) -> Networks {
+        Networks::local(self.allow.clone()).except(self.deny.clone())
+    }
+
+    /// The gate that they ask for.
+    ///
+    /// # Errors
+    /// As of [`Tokens::read`], and when tokens are needed and there are none.
+    pub fn gate(&self) -> Result<Gate> {
+        let tokens = match self.tokens.clone().or_else(passed_tokens) {
+            Some(path) => Tokens::read(&path)?,
+            None if self.view_needs_token => {
+                let why = "view_needs_token is set, and there is no file of tokens: name one with \
+                           --tokens; boardcast token new NAME makes what is in it";
+                return Err(Error::Setting(why.into()));
+            }
+            None => Tokens::default(),
+        };
+        let any = self.hosts.iter().any(|host| host == "*");
+        Ok(Gate {
+            networks: self.networks(),
+            proxies: Proxies(self.proxies.clone()),
+            hosts: if any { Hosts::Any } else { Hosts::own(self.hosts.clone()) },
+            origins: Origins::Own(self.origins.clone()),
+            tokens,
+            view_needs_token: self.view_needs_token,
+            token_in_url: self.token_in_url,
+            base_path: self.base_path.clone(),
+        })
+    }
+}
+
+/// The file that the service manager has passed, by
+/// `LoadCredential=boardcast.tokens:PATH` (systemd.exec(5), "Credentials").
+pub fn passed_tokens() -> Option<PathBuf> {
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+    Some(PathBuf::from(folder).join("boardcast.tokens")).filter(|path| path.exists())
+}
+
 /// Where the Unix socket for pushed readings is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SocketPlace {
@@ -107,8 +170,7 @@ impl Default for Config {
             interval: Duration::from_secs(1),
             name: None,
             level: LevelFilter::Info,
-            allow: Vec::new(),
-            allow_origin: Vec::new(),
+            gate: GateSettings::default(),
             demo: false,
             history_file: None,
             history_every: Duration::from_secs(600),

@@ -30,7 +30,7 @@ use crate::{
     app::App,
     config::{Config, PORT, Request, SocketPlace},
     error::{Error, Result},
-    net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
+    net::{self, Ended, Limits, Listeners},
     service,
     sources::{
         Demo, Intake, Own, Sampler,
@@ -72,7 +72,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     hub.set_rules(config.rules.clone());
     let app = App::new(hub.clone());
     app.at_stop(service::stopping);
-    let gate = gate(&config);
+    let gate = config.gate.gate()?;
     let (inputs, ways_in) = take_readings(&config, &hub, &app)?;
     let taken = inputs.iter().map(Input::descriptors).sum::<usize>()
         + config.sources.iter().map(SourceSettings::descriptors).sum::<usize>();
@@ -160,14 +160,6 @@ fn on_hang_up(
     }
 }
 
-/// Who may come in.
-fn gate(config: &Config) -> Gate {
-    Gate {
-        networks: Networks::local(config.allow.clone()),
-        origins: Origins::Own(config.allow_origin.clone()),
-    }
-}
-
 /// Opens what readings are pushed in by; and says, for people, where that is.
 fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<(Vec<Input>, Vec<String>)> {
     let (mut inputs, mut places) = (Vec::new(), Vec::new());
@@ -188,8 +180,7 @@ fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<(Vec<Input>, V
         inputs.push(started(socket.start(intake("socket")))?);
     }
     if let Some(address) = config.udp {
-        let networks = Networks::local(config.allow.clone());
-        let (input, address) = inputs::udp(intake("udp"), address, networks)?;
+        let (input, address) = inputs::udp(intake("udp"), address, config.gate.networks())?;
         places.push(format!("udp {address}"));
         inputs.push(input);
     }

@@ -149,10 +149,15 @@ impl InForce {
                 );
             }
         }
-        let Config { allow, allow_origin, rules, sources, .. } = new.config;
+        let Config { gate, rules, sources, .. } = new.config;
+        match gate.gate() {
+            Ok(gate) => (self.gatekeeper)(gate),
+            Err(error) => {
+                return log::error!("{error}; the settings stay as they were");
+            }
+        }
         let ruled = rules != self.config.rules;
-        self.config = Config { allow, allow_origin, rules, sources, ..self.config.clone() };
-        (self.gatekeeper)(super::gate(&self.config));
+        self.config = Config { gate, rules, sources, ..self.config.clone() };
         if ruled {
             self.hub.set_rules(self.config.rules.clone());
             feeds.stop(self, SourceSettings::declares_once);

@@ -24,7 +24,7 @@ use mio::{Events, Interest, Poll, Token, net::TcpListener, unix::SourceFd};
 use nix::{libc, sys::signalfd::SignalFd};
 
 use super::{
-    connection::{self, Engine, full},
+    connection::{self, Engine, full, too_many},
     http::Response,
     limits::Limits,
     server::Ended,
@@ -182,7 +182,10 @@ impl Acceptor {
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         let now = Instant::now();
         let stats = &self.engine.stats;
-        let refused = self.engine.gate().refuse_peer(peer.ip(), now);
+        let (refused, proxy) = {
+            let gate = self.engine.gate();
+            (gate.refuse_peer(peer.ip(), now), gate.proxies.trust(peer.ip()))
+        };
         if let Some(sentence) = refused {
             stats.refused_forbidden.increment();
             log::debug!("{peer}: refused, {sentence}");
@@ -194,7 +197,7 @@ impl Acceptor {
         }
         let socket = Arc::new(Socket::from(stream));
         let deadline = now + self.engine.limits.head_time;
-        match self.slots.enter(peer, socket.clone(), now, deadline) {
+        match self.slots.enter(peer, proxy, socket.clone(), now, deadline) {
             Ok(slot) => {
                 let (engine, own) = (self.engine.clone(), socket.clone());
                 let thread = thread::Builder::new()
@@ -215,9 +218,7 @@ impl Acceptor {
             Err(Refusal::PerAddress) => {
                 stats.refused_address.increment();
                 log::debug!("{peer}: refused, too many connections from its address");
-                let sentence = "too many connections from your address; \
-                                close some, or raise --max-per-address";
-                self.refuse_socket(socket, &Response::text(429, sentence), now);
+                self.refuse_socket(socket, &too_many(), now);
             }
         }
     }

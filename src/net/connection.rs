@@ -19,7 +19,7 @@ use super::{
     client::{Client, NewClient},
     deflate::Agreement,
     feed::{Bell, Cursor, Feed},
-    gate::Gate,
+    gate::{Gate, LOGIN, Login, Refused, Tries},
     handshake,
     http::{BadHead, Chunks, Framing, Parsed, Request, Response},
     limits::Limits,
@@ -30,7 +30,7 @@ use super::{
     stats::Stats,
     stream,
 };
-use crate::message::CloseCode;
+use crate::message::{CloseCode, Message};
 
 /// What a server serves. One value serves all connections at the same time.
 pub trait Application: Send + Sync + 'static {
@@ -143,6 +143,7 @@ impl Upgrade {
 pub(super) struct Engine {
     pub(super) application: Arc<dyn Application>,
     pub(super) gate: Arc<RwLock<Gate>>,
+    pub(super) tries: Arc<Tries>,
     pub(super) limits: Limits,
     pub(super) stats: Arc<Stats>,
     pub(super) pool: Pool,
@@ -199,7 +200,7 @@ impl Conversation<'_> {
     #[inline(never)]
     fn run(mut self, slot: Slot) -> Option<Box<Opening>> {
         loop {
-            let request = match self.read_head(&slot) {
+            let mut request = match self.read_head(&slot) {
                 Ok(Some(request)) => request,
                 Ok(None) => return None,
                 Err(refusal) => {
@@ -210,7 +211,7 @@ impl Conversation<'_> {
             };
             self.engine.stats.requests.increment();
             let head_only = request.method() == "HEAD";
-            let response = match self.answer(&request) {
+            let response = match self.answer(&mut request, &slot) {
                 Answer::Response(response) => response,
                 Answer::Body(body) => match self.read_body(&request, &slot) {
                     Ok(Some(bytes)) => (body.0)(&request, &bytes),
@@ -332,13 +333,45 @@ impl Conversation<'_> {
         }
     }
 
-    fn answer(&self, request: &Request) -> Answer {
-        let refusal = self.engine.gate().refuse_request(request);
-        if let Some(refusal) = refusal {
-            self.engine.stats.refused_forbidden.increment();
-            return Answer::Response(refusal);
+    /// What becomes of a request: first the gate is asked, then the application.
+    fn answer(&self, request: &mut Request, slot: &Slot) -> Answer {
+        let stats = &self.engine.stats;
+        let gate = self.engine.gate();
+        if let Some(elsewhere) = gate.moved(request) {
+            return Answer::Response(elsewhere);
+        }
+        if let Err(refused) = gate.judge(request, &self.engine.tries, Instant::now()) {
+            let counter = match refused {
+                Refused::Forbidden(_) => &stats.refused_forbidden,
+                Refused::Unauthorized(_) | Refused::StaleCookie => &stats.refused_unauthorized,
+                Refused::TooManyTries(_) => &stats.refused_tries,
+            };
+            counter.increment();
+            return refusal(request, &refused);
+        }
+        drop(gate);
+        if slot.speaks_for(request.client()).is_err() {
+            stats.refused_address.increment();
+            return Answer::Response(too_many());
+        }
+        if request.path() == LOGIN {
+            return self.login(request);
+        }
+        if request.is_preflight() {
+            return Answer::Response(preflight());
         }
         self.engine.application.respond(request)
+    }
+
+    fn login(&self, request: &Request) -> Answer {
+        let (gate, tries) = (self.engine.gate.clone(), self.engine.tries.clone());
+        match Login::of(request) {
+            Login::Answer(response) => Answer::Response(response),
+            Login::Form => Answer::Body(Body::then(move |request, form| {
+                let gate = gate.read().unwrap_or_else(PoisonError::into_inner);
+                Login::enter(&gate, &tries, request, form)
+            })),
+        }
     }
 
     fn with_cross_origin(&self, request: &Request, response: Response) -> Response {
@@ -409,6 +442,50 @@ impl Conversation<'_> {
             }
         }
     }
+}
+
+/// How a request is refused. A browser's WebSocket cannot see a status: it
+/// gets a Close that says why.
+fn refusal(request: &Request, refused: &Refused) -> Answer {
+    if !request.wants_websocket() || request.header_count("origin") == 0 {
+        return Answer::Response(refused.response(request));
+    }
+    let (code, reason) = refused.close();
+    let upgrade = Upgrade::new(move |connection, _| {
+        // Nothing else was said before.
+        let _ = connection.close(Some(code), reason);
+        Silent
+    });
+    // A browser gives up without an answer to what it has offered.
+    let offered = request.subprotocols().next();
+    Answer::Upgrade(match offered {
+        Some(protocol) => upgrade.protocol(protocol),
+        None => upgrade,
+    })
+}
+
+/// What a page of another origin may ask, if that origin may at all (Fetch,
+/// "CORS preflight request").
+fn preflight() -> Response {
+    Response::empty(204)
+        .header("Access-Control-Allow-Methods", "GET, POST")
+        .header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+        .header("Access-Control-Max-Age", "600")
+}
+
+/// Who is shown out says nothing any more.
+struct Silent;
+
+impl Handler for Silent {
+    fn on_message(&mut self, _: &Connection, _: Message) {}
+}
+
+/// The answer to one connection too many of an address.
+pub(super) fn too_many() -> Response {
+    Response::text(
+        429,
+        "too many connections from your address; close some, or raise --max-per-address",
+    )
 }
 
 impl Opening {

@@ -47,7 +47,7 @@ mod tls;
 pub use self::{
     connection::{Answer, Application, Body, Upgrade},
     feed::{Bell, Cursor, Feed, Frames, message_frame, text_frame},
-    gate::{Gate, Network, Networks, OnLink, Origins},
+    gate::{Gate, Hosts, Network, Networks, Origins, Proxies, Role, TokenEntry, Tokens},
     http::{Request, Response},
     limits::Limits,
     link::{Connection, Handler},

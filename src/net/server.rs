@@ -256,7 +256,8 @@ pub fn start(
     application.started(pool.bell());
     let workers = pool.pulses();
     let gate = Arc::new(RwLock::new(gate));
-    let engine = Engine { application, gate: gate.clone(), limits, stats: stats.clone(), pool };
+    let (tries, counted) = (Arc::default(), stats.clone());
+    let engine = Engine { application, gate: gate.clone(), tries, limits, stats: counted, pool };
     let engine = Arc::new(engine);
     let mut acceptor = Acceptor {
         poll,

@@ -37,8 +37,13 @@ pub struct Stats {
     pub refused_full: Counter,
     /// Refused: too many from one address.
     pub refused_address: Counter,
-    /// Refused: the peer's network or the page's origin is not allowed.
+    /// Refused: the peer's network, the name it uses, or the page's origin is
+    /// not allowed.
     pub refused_forbidden: Counter,
+    /// Refused: a token is missing or wrong.
+    pub refused_unauthorized: Counter,
+    /// Refused: too many wrong tokens.
+    pub refused_tries: Counter,
     /// Refused: head too slow, too long or not HTTP.
     pub refused_head: Counter,
     /// HTTP requests answered, upgrades included.

@@ -223,7 +223,7 @@ struct Program<F> {
 impl<F> Program<F> {
     /// The subprotocol, if any (RFC 6455 section 4.2.2, `/subprotocol/`).
     fn choose(&self, request: &Request) -> Result<Option<String>, Response> {
-        let mut offered = request.header_list("sec-websocket-protocol").peekable();
+        let mut offered = request.subprotocols().peekable();
         if offered.peek().is_none() || self.protocols.is_empty() {
             return Ok(offered.next().filter(|name| is_token(name)).map(str::to_owned));
         }

@@ -261,7 +261,7 @@ pub(crate) fn read_upgrade(mut stream: TcpStream) -> TcpStream {
 /// The handshake of RFC 6455 section 1.3.
 pub(crate) fn handshake(path: &str) -> String {
     format!(
-        "GET {path} HTTP/1.1\r\nHost: pi\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
 }
@@ -366,7 +366,7 @@ pub(crate) fn ask(address: SocketAddr, request: &str) -> Answer {
 }
 
 pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
-    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n"))
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
 /// A number of `/metrics` that has no labels.

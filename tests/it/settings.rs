@@ -179,7 +179,7 @@ impl Drop for Folder {
 /// Whether a page of that origin may read the board.
 fn is_let_in(address: std::net::SocketAddr, origin: &str) -> bool {
     let request = format!(
-        "GET /api/latest HTTP/1.1\r\nHost: pi\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n"
+        "GET /api/latest HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n"
     );
     ask(address, &request).status == 200
 }

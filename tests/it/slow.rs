@@ -199,7 +199,7 @@ fn answers_that_are_never_read_do_not_hold_a_place_for_ever() {
         .map(|number| {
             let mut stuck = tcp(board.engine.address);
             setsockopt(&stuck, sockopt::RcvBuf, &2048).expect("set");
-            let metrics = "GET /metrics HTTP/1.1\r\nHost: pi\r\n\r\n".repeat(10 + number);
+            let metrics = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(10 + number);
             stuck.set_nonblocking(true).expect("set");
             let _ = stuck.write_all(metrics.as_bytes());
             let _ = stuck.write_all(handshake("/ws").as_bytes());

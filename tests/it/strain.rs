@@ -44,7 +44,7 @@ fn of_200_connections_128_have_a_place_and_the_others_are_told_when_to_come_back
         is_refused(&get(server.address, "/healthz"));
     }
     for mut stream in half {
-        send(&mut stream, "TP/1.1\r\nHost: pi\r\n\r\n");
+        send(&mut stream, "TP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(Answer::read(&mut BufReader::new(stream)).status, 200);
     }
     assert_eq!(server.metric("boardcast_clients"), 112);
@@ -463,7 +463,7 @@ fn come_and_go(server: &Binary, connections: usize, seed: u64) {
 fn visit(server: &Binary, random: &mut Random, still: &mut Vec<TcpStream>) {
     let address = server.address;
     let path = ["/", "/healthz", "/metrics", "/api/latest", "/nothing"][random.below(5)];
-    let request = format!("GET {path} HTTP/1.1\r\nHost: pi\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let expected = if path == "/nothing" { 404 } else { 200 };
     let handshake = handshake("/ws");
     let mut stream = tcp(address);
