@@ -10,7 +10,9 @@ use clap::{
 use crate::{
     config::{Config, Flags, KEYS, Key, PORT, Request, Shape},
     doctor::Doctor,
+    net::Role,
     put::Put,
+    token::{self, Task, Token},
     watch::Watch,
 };
 
@@ -81,6 +83,8 @@ enum Command {
         /// Push over HTTP: 127.0.0.1, localhost:8642, http://127.0.0.1:8642/.
         #[arg(long, value_name = "ADDRESS", conflicts_with = "socket")]
         url: Option<String>,
+        #[command(flatten)]
+        shown: Shown,
     },
     /// Print the newest readings of a board, and end.
     ///
@@ -95,6 +99,14 @@ enum Command {
     /// code 1 when the board is not reached within 10 seconds, or no channel
     /// matches.
     Channels(What),
+    /// Make, list and take back tokens: who may push readings in from another machine, and who may
+    /// look where that needs one.
+    ///
+    /// The secret of a new one is printed, and kept nowhere; the file holds its hash.
+    Token {
+        #[command(subcommand)]
+        task: TokenTask,
+    },
     /// Say what was found on this board, what was not and why, with the mend.
     ///
     /// It needs no server and no rights, and changes nothing; as root it sees
@@ -114,6 +126,49 @@ enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum TokenTask {
+    /// Make a token and print it.
+    New {
+        /// Whose it is: phone, shed.
+        name: String,
+        /// What it is good for: view, or publish (which is both).
+        #[arg(long, value_name = "ROLE", default_value = "view")]
+        role: Role,
+        #[command(flatten)]
+        file: TokenFile,
+    },
+    /// Print whose tokens there are, and their roles.
+    List(TokenFile),
+    /// Take one back.
+    Revoke {
+        /// Whose it is.
+        name: String,
+        #[command(flatten)]
+        file: TokenFile,
+    },
+}
+
+#[derive(Debug, Args)]
+struct TokenFile {
+    /// The file of tokens [default: the one that the settings name].
+    #[arg(long, value_name = "PATH")]
+    tokens: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Shown {
+    /// Show the board the token in this file [default: that in $BOARDCAST_TOKEN, if any].
+    #[arg(long, value_name = "PATH")]
+    token_file: Option<PathBuf>,
+}
+
+impl Shown {
+    fn secret(&self) -> Result<Option<String>, String> {
+        token::secret(self.token_file.as_deref()).map_err(|error| one_line(&error.to_string()))
+    }
+}
+
 #[derive(Debug, Args)]
 struct What {
     /// The board: pi, pi:8642, 10.0.0.7, http://pi:8642/ [default: this machine].
@@ -128,12 +183,15 @@ struct What {
     /// Print JSON, even on a terminal.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 impl What {
     fn into_watch(self, max_hz: Option<f64>) -> Result<Box<Watch>, String> {
+        let token = self.shown.secret()?;
         let arguments: Vec<_> = self.address.into_iter().chain(self.filters).collect();
-        let watch = Watch::parse(&arguments, max_hz, self.json);
+        let watch = Watch::parse(&arguments, max_hz, self.json).map(|watch| watch.showing(token));
         watch.map(Box::new).map_err(|error| one_line(&error.to_string()))
     }
 }
@@ -264,6 +322,8 @@ pub enum Asked {
     Channels(Box<Watch>),
     /// Push readings to a board.
     Put(Put),
+    /// Do something with tokens.
+    Token(Token),
     /// Look what is wrong with this board.
     Doctor(Doctor),
     /// Print this and end.
@@ -299,9 +359,18 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
         Some(Command::Doctor { port, json, root }) => {
             return Ok(Asked::Doctor(Doctor { root, port, json }));
         }
-        Some(Command::Put { readings, stdin: _, socket, url }) => {
+        Some(Command::Token { task }) => {
+            let (task, file) = match task {
+                TokenTask::New { name, role, file } => (Task::New(name, role), file),
+                TokenTask::List(file) => (Task::List, file),
+                TokenTask::Revoke { name, file } => (Task::Revoke(name), file),
+            };
+            return Ok(Asked::Token(Token { task, file: file.tokens }));
+        }
+        Some(Command::Put { readings, stdin: _, socket, url, shown }) => {
+            let token = shown.secret()?;
             let line = (!readings.is_empty()).then(|| readings.join(" "));
-            let put = Put::new(line, socket, url.as_deref());
+            let put = Put::new(line, socket, url.as_deref()).map(|put| put.showing(token));
             return put.map(Asked::Put).map_err(|error| one_line(&error.to_string()));
         }
         None => cli.serve,
@@ -402,6 +471,10 @@ mod tests {
             "boardcast -v --log info",
             "boardcast check --interval 1",
             "boardcast config x.toml",
+            "boardcast token",
+            "boardcast token new",
+            "boardcast token new phone --role admin",
+            "boardcast watch --token-file /nonexistent",
         ] {
             let error = asked(line).expect_err(line);
             assert!(!error.contains('\n') && error.ends_with("see boardcast --help"), "{error}");

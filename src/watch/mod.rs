@@ -65,6 +65,8 @@ pub struct Watch {
     max_hz: Option<f64>,
     /// JSON, even on a terminal.
     json: bool,
+    /// The token to show.
+    token: Option<String>,
 }
 
 impl Watch {
@@ -89,7 +91,12 @@ impl Watch {
         let filters = if filters.is_empty() { Filters::all() } else { Filters::parse(filters)? };
         let word = address.filter(|text| address::is_word(text)).cloned();
         let url = address::stream(address.map_or("127.0.0.1", |text| text))?;
-        Ok(Self { url, word, filters, max_hz, json })
+        Ok(Self { url, word, filters, max_hz, json, token: None })
+    }
+
+    /// Shows the board this token.
+    pub fn showing(self, token: Option<String>) -> Self {
+        Self { token, ..self }
     }
 
     /// The URL with what is asked of the server.
@@ -115,6 +122,10 @@ impl Watch {
         time: Duration,
     ) -> Result<WebSocket> {
         let builder = WebSocket::builder(&self.request(max_hz, since));
+        let builder = match &self.token {
+            Some(token) => builder.header("Authorization", &format!("Bearer {token}")),
+            None => builder,
+        };
         builder.max_message(MAX_MESSAGE).connect_timeout(time).connect()
     }
 

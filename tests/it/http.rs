@@ -110,7 +110,8 @@ fn a_dripping_head_is_answered_with_408_at_its_deadline() {
 fn a_head_that_is_too_long_is_answered_with_431() {
     let board = Board::start();
     let long = "x".repeat(9000);
-    let answer = ask(board.engine.address, &format!("GET /?{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    let answer =
+        ask(board.engine.address, &format!("GET /?{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     assert_eq!(answer.status, 431);
     let megabyte = "x".repeat(1 << 20);
     let mut stream = tcp(board.engine.address);
@@ -131,7 +132,9 @@ fn a_refusal_arrives_although_the_body_was_never_read() {
     let body = "x".repeat(40_000);
     send(
         &mut stream,
-        format!("POST /api/latest HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40000\r\n\r\n{body}"),
+        format!(
+            "POST /api/latest HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40000\r\n\r\n{body}"
+        ),
     );
     let mut reader = BufReader::new(stream);
     let answer = Answer::read(&mut reader);
@@ -209,7 +212,8 @@ fn a_page_of_another_host_is_refused() {
             false => assert_eq!(client.close_code(), Some(4403), "{origin}"),
         }
     }
-    let request = "GET /api/latest HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n";
+    let request =
+        "GET /api/latest HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n";
     let answer = ask(address, request);
     assert_eq!(answer.status, 403);
     assert!(answer.text().contains("--allow-origin"));
