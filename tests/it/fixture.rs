@@ -106,11 +106,16 @@ impl Board {
     }
 
     pub(crate) fn with(settings: HubSettings, limits: Limits) -> Self {
+        Self::behind(Gate::local(), settings, limits)
+    }
+
+    /// One that lets in whom this gate does.
+    pub(crate) fn behind(gate: Gate, settings: HubSettings, limits: Limits) -> Self {
         let hub = Hub::new(settings);
         let publisher = hub.publisher("test");
         let channel = publisher.channel(Channel::gauge("count").expect("valid")).expect("declared");
         let app = App::new(hub.clone());
-        let engine = Engine::start(app.clone(), Gate::local(), limits);
+        let engine = Engine::start(app.clone(), gate, limits);
         app.watch(engine.handle());
         Self { engine, hub, publisher, channel }
     }

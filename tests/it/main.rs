@@ -3,6 +3,8 @@
 //! `fixture` starts servers (in this process, with bounds that a test can wait
 //! for, or the real binary) and plays clients that behave and that do not.
 
+mod access;
+mod attacks;
 mod binary;
 mod broadcast;
 mod channels;
