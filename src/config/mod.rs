@@ -77,6 +77,10 @@ pub struct Config {
     pub socket: SocketPlace,
     /// Where readings come in over UDP; `None`: nowhere.
     pub udp: Option<SocketAddr>,
+    /// Whom to become once all is bound, when started as root; `None`: nobody else.
+    pub user: Option<String>,
+    /// Whether a sandbox is closed around the server.
+    pub sandbox: bool,
     /// The engine's bounds.
     pub limits: Limits,
     /// The sources that the settings name.
@@ -118,6 +122,8 @@ impl Default for Config {
             stdin: false,
             socket: SocketPlace::Usual,
             udp: None,
+            user: None,
+            sandbox: true,
             limits: Limits::default(),
             sources: Vec::new(),
             rules: Rules::default(),
