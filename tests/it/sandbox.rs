@@ -204,7 +204,7 @@ fn sighup_names_what_is_outside_and_takes_all_the_rest() {
         log = board.log();
         log.contains("closed when the settings had no command; systemctl restart").then_some(())
     });
-    assert_eq!(latest(&board, "inside"), Some(1.0.into()));
+    assert_eq!(latest(&board, "inside"), Some(1.into()));
 }
 
 /// The values of a line of `/proc/PID/status`.

@@ -128,8 +128,9 @@ struct Needs(Vec<Need>);
 
 impl Needs {
     fn add(&mut self, whose: &str, thing: Thing) {
-        if !self.0.iter().any(|need| need.thing == thing) {
-            self.0.push(Need { thing, whose: whose.to_owned() });
+        let need = Need { thing, whose: whose.to_owned() };
+        if !need.is_within(&self.0) {
+            self.0.push(need);
         }
     }
 
