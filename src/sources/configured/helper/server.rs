@@ -3,12 +3,12 @@
 
 use std::{
     convert::Infallible,
-    io::IoSlice,
+    io::{self, IoSlice},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::process::ExitStatusExt,
     },
-    sync::mpsc::{self, Receiver, Sender},
+    sync::mpsc::{self, Sender},
     thread,
     time::{Duration, Instant},
 };
@@ -50,22 +50,27 @@ pub(crate) fn attend(control: &OwnedFd, mut allowed: impl FnMut(&[String]) -> bo
             match sys::receive(control.as_fd(), &mut message, MsgFlags::empty()) {
                 Ok((0, _)) => break,
                 Ok(received) => received,
-                Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-                    // Who asked sees that its channel is closed.
-                    Errno::EINTR | Errno::EMFILE | Errno::EMSGSIZE => continue,
-                    _ => break,
-                },
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+                // Whoever asked sees that its channel is closed, or asks again
+                // when there is memory again.
+                Err(_) => {
+                    thread::sleep(LOOK);
+                    continue;
+                }
             };
         let Some(channel) = descriptors.pop() else { continue };
         threads.retain(|thread: &thread::JoinHandle<()>| !thread.is_finished());
         match decode_words(&message[..length]).filter(|words| allowed(words)) {
             None => answer(&channel, Answer::Unknown),
-            Some(_) if threads.len() >= MOST => refuse(&channel, Errno::EAGAIN),
+            Some(_) if threads.len() >= MOST => {
+                answer(&channel, Answer::Failed(Errno::EAGAIN as i32));
+            }
             Some(words) => threads.extend(start(&words, channel, &running)),
         }
     }
     drop(running);
-    wait(&all_ended);
+    // Until all threads have let go of the other end.
+    let _ = all_ended.recv_timeout(PATIENCE);
 }
 
 /// Runs a command on a thread of its own: it starts the command and must live
@@ -81,22 +86,12 @@ fn start(
     let run = move || {
         match Group::start(&words) {
             Ok((group, streams)) => follow(group, streams, &channel),
-            Err(error) => {
-                refuse(
-                    &channel,
-                    Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EINVAL as i32)),
-                );
-            }
+            Err(error) => answer(&channel, Answer::Failed(errno_of(&error))),
         }
         drop(running);
     };
     // The channel is closed with what is not run.
     thread.spawn(run).ok()
-}
-
-/// Waits until all threads have let go of the other end.
-fn wait(all_ended: &Receiver<Infallible>) {
-    let _ = all_ended.recv_timeout(PATIENCE);
 }
 
 /// Does what the server says of a command, and tells it how that ends.
@@ -177,8 +172,9 @@ fn hand_over(channel: &OwnedFd, streams: &Streams) -> bool {
     sendmsg::<()>(channel.as_raw_fd(), &parts, &rights, MsgFlags::MSG_NOSIGNAL, None).is_ok()
 }
 
-fn refuse(channel: &OwnedFd, errno: Errno) {
-    answer(channel, Answer::Failed(errno as i32));
+/// What the standard library says by itself (a NUL in a word) has none.
+fn errno_of(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(Errno::EINVAL as i32)
 }
 
 /// A server that is gone needs none.
