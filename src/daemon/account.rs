@@ -13,8 +13,6 @@ use crate::{
     sys,
 };
 
-const AS_ROOT: &str = "running as root; --user NAME gives that up once the ports are open";
-
 /// A user to become.
 #[derive(Debug)]
 pub(super) struct Account(User);
@@ -27,12 +25,7 @@ impl Account {
     /// become theirs.
     pub(super) fn wanted(name: Option<&str>) -> Result<Option<Self>> {
         let own = geteuid();
-        let Some(name) = name else {
-            if own.is_root() {
-                log::warn!("{AS_ROOT}");
-            }
-            return Ok(None);
-        };
+        let Some(name) = name else { return Ok(None) };
         let found = User::from_name(name)
             .map_err(|errno: Errno| Error::io(format!("look for the user {name}"), errno.into()))?;
         let Some(user) = found else {
@@ -73,6 +66,13 @@ impl Account {
         change().map_err(|error| Error::io(format!("become {name}"), error))?;
         log::debug!("running as {name}");
         Ok(())
+    }
+}
+
+/// Says so, when root goes on as root and nobody has said that it should.
+pub(super) fn tell_of_root(user: Option<&str>) {
+    if geteuid().is_root() && user.is_none() {
+        log::warn!("running as root; --user NAME gives that up once the ports are open");
     }
 }
 

@@ -86,8 +86,9 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     let helper = helper_for(&config, &asked, account.as_ref())?;
     let listeners = listen(&config.listen)?;
     let udp = config.udp.map(UdpInput::bind).transpose()?;
-    if let Some(account) = account {
-        account.become_theirs()?;
+    match account {
+        Some(account) => account.become_theirs()?,
+        None => account::tell_of_root(config.user.as_deref()),
     }
     // The user's own, who takes it away at the end.
     let socket = unix_socket(&config.socket)?;
