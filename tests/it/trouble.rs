@@ -77,9 +77,7 @@ impl Measured {
 /// bytes without a line break, and ends.
 pub(crate) fn among_bad_sources(bytes: u64) -> Measured {
     let places = Places::new();
-    // The serial port from the start: the sandbox is open for devices that
-    // the settings name then.
-    let good = format!("{}{}", good_sources(&count_on_tcp()), serial_source(&places));
+    let good = good_sources(&count_on_tcp());
     places.settings.write(&good);
     let mark = format!("{MARK}={}", places.settings.show());
     let mut program = command(env!("CARGO_BIN_EXE_boardcast"));
@@ -219,13 +217,20 @@ command = "i=0; while :; do i=$((i+1)); echo good/command=$i; sleep 0.1; done"
 name = "meter"
 kind = "tcp"
 address = "{address}"
+
+# Never there: with it the sandbox is open for devices, and so for a port that
+# the settings name later.
+[[source]]
+name = "spare"
+kind = "serial"
+port = "/nowhere/ttyUSB0"
 "#
     )
 }
 
 /// None outlives a test that fails by more than a minute.
 fn bad_sources(places: &Places, bytes: u64) -> String {
-    let (pipe, flag) = (places.pipe.show(), places.flag.show());
+    let (pipe, port, flag) = (places.pipe.show(), places.port.show(), places.flag.show());
     format!(
         r#"
 [[source]]
@@ -256,13 +261,14 @@ name = "forks"
 kind = "command"
 command = "echo forks/pid=$$; sleep 60 & sleep 60 >/dev/null 2>&1 & exit 0"
 every = "500ms"
+
+[[source]]
+name = "uart"
+kind = "serial"
+port = "{port}"
+baud = 115200
 "#
     )
-}
-
-fn serial_source(places: &Places) -> String {
-    let port = places.port.show();
-    format!("\n[[source]]\nname = \"uart\"\nkind = \"serial\"\nport = \"{port}\"\nbaud = 115200\n")
 }
 
 /// A channel as `/api/channels` describes it.
