@@ -35,17 +35,27 @@ pub(super) struct Helper {
 }
 
 impl Helper {
+    /// Starts it when the settings have a command and the server itself will
+    /// not be able to start that.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(super) fn if_needed(
+        config: &Config,
+        asked: &Request,
+        account: Option<&Account>,
+    ) -> Result<Option<Self>> {
+        let needed = config.sandbox && !commands(config).is_empty();
+        needed.then(|| Self::start(config, asked, account)).transpose()
+    }
+
     /// Forks it, as the account if there is one. This process has one thread,
     /// and nothing is open yet; SIGTERM and its kin are blocked, and are so in
     /// the helper: it ends with the server, not with the terminal or before.
     ///
     /// # Errors
     /// [`Error::Io`] when the system refuses.
-    pub(super) fn start(
-        config: &Config,
-        asked: &Request,
-        account: Option<&Account>,
-    ) -> Result<Self> {
+    fn start(config: &Config, asked: &Request, account: Option<&Account>) -> Result<Self> {
         let start = || -> io::Result<Self> {
             let flags = SockFlag::SOCK_CLOEXEC;
             let (control, other) =
@@ -61,11 +71,6 @@ impl Helper {
             Ok(Self { control: Arc::new(control), process })
         };
         start().map_err(|error| Error::io("start the helper for commands", error))
-    }
-
-    /// Whoever asks it.
-    pub(super) fn launcher(&self) -> Launcher {
-        Launcher::helper(self.control.clone())
     }
 
     /// Ends it, and waits for that: it has to end what still runs.
@@ -87,6 +92,15 @@ impl Helper {
 impl Drop for Helper {
     fn drop(&mut self) {
         self.hang_up();
+    }
+}
+
+/// Who starts commands.
+pub(super) fn launcher(config: &Config, helper: Option<&Helper>) -> Launcher {
+    match helper {
+        Some(helper) => Launcher::helper(helper.control.clone()),
+        None if config.sandbox => Launcher::nobody(),
+        None => Launcher::here(),
     }
 }
 
@@ -130,6 +144,6 @@ fn run(
 }
 
 /// The commands that the settings have.
-pub(super) fn commands(config: &Config) -> Vec<Vec<String>> {
+fn commands(config: &Config) -> Vec<Vec<String>> {
     config.sources.iter().filter_map(|source| Some(source.command()?.to_vec())).collect()
 }

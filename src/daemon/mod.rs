@@ -49,7 +49,7 @@ use crate::{
     service,
     sources::{
         Demo, Intake, Own, Sampler,
-        configured::{Launcher, SourceSettings},
+        configured::SourceSettings,
         found::{Found, MAX_THREADS, WallClock},
         inputs::{self, Input, UdpInput, UnixInput},
         vitals::Vitals,
@@ -83,7 +83,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     // Before any thread starts: threads inherit the mask.
     let signals = block_signals()?;
     // Before anything is open that a command need not have.
-    let helper = helper_for(&config, &asked, account.as_ref())?;
+    let helper = Helper::if_needed(&config, &asked, account.as_ref())?;
     let listeners = listen(&config.listen)?;
     let udp = config.udp.map(UdpInput::bind).transpose()?;
     match account {
@@ -146,7 +146,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
         hub: hub.clone(),
         app: app.clone(),
         gatekeeper: Box::new(engine.gatekeeper()),
-        launcher: launcher(&config, helper.as_ref()),
+        launcher: helper::launcher(&config, helper.as_ref()),
         sandbox,
         status: status.clone(),
     });
@@ -179,26 +179,6 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
         helper.end(patience.min(LAST_WORD));
     }
     ended
-}
-
-/// The helper for commands, when the settings have any and the server itself
-/// will not be able to start them.
-fn helper_for(
-    config: &Config,
-    asked: &Request,
-    account: Option<&Account>,
-) -> Result<Option<Helper>> {
-    let needed = config.sandbox && config.sources.iter().any(|source| source.command().is_some());
-    needed.then(|| Helper::start(config, asked, account)).transpose()
-}
-
-/// Who starts commands.
-fn launcher(config: &Config, helper: Option<&Helper>) -> Launcher {
-    match helper {
-        Some(helper) => helper.launcher(),
-        None if config.sandbox => Launcher::nobody(),
-        None => Launcher::here(),
-    }
 }
 
 /// Reads the settings anew; or stops, when the program's terminal has gone.

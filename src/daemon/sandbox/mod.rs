@@ -177,3 +177,31 @@ fn tell_missing(why: &str) -> bool {
     log::info!("the sandbox stays open: the kernel {why}; the account's rights alone guard files");
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_landlock_is_told_with_what_it_does_not_guard() {
+        let line = partial(ABI::V4);
+        assert!(
+            line.ends_with("of version 4, which does not guard device controls, signals"),
+            "{line}"
+        );
+        assert!(partial(ABI::V1).contains("moves between folders, truncation, TCP"));
+    }
+
+    #[test]
+    fn a_file_has_the_rights_of_a_file() {
+        let all = Access::READ.and(Access::WRITE).and(Access::MAKE).and(Access::REMOVE);
+        let folder = rights(Path::new("/"), all);
+        assert!(folder.contains(AccessFs::ReadDir | AccessFs::MakeReg | AccessFs::RemoveFile));
+        assert_eq!(
+            rights(Path::new("/dev/null"), all),
+            AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate
+        );
+        // Whatever is asked for, nothing is executed.
+        assert!(!folder.contains(AccessFs::Execute));
+    }
+}

@@ -35,7 +35,8 @@ impl Access {
     /// Files are removed.
     pub(super) const REMOVE: Self = Self(16);
 
-    const fn and(self, other: Self) -> Self {
+    /// Both.
+    pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -188,11 +189,12 @@ impl Needs {
         if asked.files.is_empty() {
             self.path(who, &asked.root.join("etc/boardcast"), Access::READ);
         }
-        for path in &asked.files {
-            match path.is_dir() {
-                true => self.path(who, path, Access::READ),
-                false => self.beside(who, path, Access::READ),
-            }
+        for folder in asked.files.iter().filter(|path| path.is_dir()) {
+            self.path(who, folder, Access::READ);
+        }
+        // One may be a link that leads elsewhere.
+        for path in asked.files().unwrap_or_default() {
+            self.beside(who, &path, Access::READ);
         }
     }
 
@@ -301,6 +303,26 @@ mod tests {
         }
         let here = std::env::current_dir().expect("it is there");
         assert_eq!(folder_of(Path::new("x.toml")), here.canonicalize().ok());
+    }
+
+    #[test]
+    fn history_is_written_and_settings_are_read_where_they_are() {
+        let folder = std::env::temp_dir().canonicalize().expect("it is there");
+        let config = Config { history_file: Some(folder.join("h")), ..Config::default() };
+        let written = Access::READ.and(Access::WRITE).and(Access::MAKE).and(Access::REMOVE);
+        let in_folder = |name: &str, access| Need {
+            thing: Thing::Path(folder.join(name), access),
+            whose: "x".into(),
+        };
+        let needs = of(&config, &Request::default(), None);
+        assert!(in_folder("h.new", written).is_within(&needs));
+        let asked = Request { files: vec![folder.join("x.toml")], ..Request::default() };
+        let needs = of(&Config::default(), &asked, Some(&folder.join("socket")));
+        for (access, expected) in
+            [(Access::READ, true), (Access::REMOVE, true), (Access::WRITE, false)]
+        {
+            assert_eq!(in_folder("x.toml", access).is_within(&needs), expected);
+        }
     }
 
     #[test]
