@@ -244,8 +244,11 @@ impl FromArgMatches for Serve {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut flags: Flags = Vec::new();
         for key in KEYS.iter().filter(|key| key.flag.is_some()) {
-            let values = match key.shape {
-                Shape::Truth => matches.get_flag(key.name).then(|| vec!["true".to_owned()]),
+            let values = match (key.shape, key.flag) {
+                (Shape::Truth, Some((option, _))) => {
+                    let truth = !option.starts_with("no-");
+                    matches.get_flag(key.name).then(|| vec![truth.to_string()])
+                }
                 _ => matches.get_many(key.name).map(|values| values.cloned().collect()),
             };
             flags.extend(values.map(|values| (key, values)));

@@ -162,6 +162,17 @@ fn parse_name(text: &str) -> Result<String> {
     Err(Error::Setting(format!("{text:?} is no name for a board: use 1 to 64 bytes of plain text")))
 }
 
+/// As useradd(8) has them, or a number.
+fn parse_user(text: &str) -> Result<String> {
+    let fine = !text.is_empty()
+        && text.len() <= 32
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.$".contains(&byte));
+    if fine {
+        return Ok(text.to_owned());
+    }
+    Err(Error::Setting(format!("{text:?} is no user's name: write one as in boardcast")))
+}
+
 fn parse_level(text: &str) -> Result<LevelFilter> {
     text.parse().map_err(|_| {
         Error::Setting(format!("{text:?} is no level: use off, error, warn, info, debug or trace"))
@@ -476,6 +487,30 @@ pub static KEYS: &[Key] = &[
     )
     .flag("udp", "ADDR:PORT")
     .like("127.0.0.1:8125"),
+    Key::new(
+        "user",
+        Shape::Text,
+        "Become this user once all is bound, when started as root [default: none]",
+        |config, values| {
+            config.user = Some(parse_user(one(values))?);
+            Ok(())
+        },
+        |config| list(config.user.as_slice()),
+    )
+    .flag("user", "NAME")
+    .like("boardcast"),
+    Key::new(
+        "sandbox",
+        Shape::Truth,
+        "Close a sandbox around the server, which then opens no file but those that it needs \
+         [default: true; --no-sandbox is for debugging]",
+        |config, values| {
+            config.sandbox = truth(values)?;
+            Ok(())
+        },
+        |config| vec![config.sandbox.to_string()],
+    )
+    .flag("no-sandbox", ""),
     Key::new(
         "max_connections",
         Shape::Count,

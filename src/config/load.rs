@@ -112,7 +112,7 @@ impl Request {
     }
 
     /// The files that are to be read.
-    fn files(&self) -> Result<Vec<PathBuf>, Complaint> {
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>, Complaint> {
         if self.files.is_empty() {
             let folder = self.root.join(FOLDER);
             let main = folder.join("boardcast.toml");

@@ -76,6 +76,10 @@ pub struct Config {
     pub socket: SocketPlace,
     /// Where readings come in over UDP; `None`: nowhere.
     pub udp: Option<SocketAddr>,
+    /// Whom to become once all is bound, when started as root; `None`: nobody else.
+    pub user: Option<String>,
+    /// Whether a sandbox is closed around the server.
+    pub sandbox: bool,
     /// The engine's bounds.
     pub limits: Limits,
     /// The sources that the settings name.
@@ -115,12 +119,23 @@ impl GateSettings {
         Networks::local(self.allow.clone()).except(self.deny.clone())
     }
 
+    /// The file of tokens: the one that is named, or the one that the service
+    /// manager has passed by `LoadCredential=boardcast.tokens:PATH`
+    /// (systemd.exec(5), "Credentials").
+    pub fn token_file(&self) -> Option<PathBuf> {
+        let passed = || {
+            let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+            Some(PathBuf::from(folder).join("boardcast.tokens")).filter(|path| path.exists())
+        };
+        self.tokens.clone().or_else(passed)
+    }
+
     /// The gate that they ask for.
     ///
     /// # Errors
     /// As of [`Tokens::read`], and when tokens are needed and there are none.
     pub fn gate(&self) -> Result<Gate> {
-        let tokens = match self.tokens.clone().or_else(passed_tokens) {
+        let tokens = match self.token_file() {
             Some(path) => Tokens::read(&path)?,
             None if self.view_needs_token => {
                 let why = "view_needs_token is set, and there is no file of tokens: name one with \
@@ -141,13 +156,6 @@ impl GateSettings {
             base_path: self.base_path.clone(),
         })
     }
-}
-
-/// The file that the service manager has passed, by
-/// `LoadCredential=boardcast.tokens:PATH` (systemd.exec(5), "Credentials").
-pub fn passed_tokens() -> Option<PathBuf> {
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
-    Some(PathBuf::from(folder).join("boardcast.tokens")).filter(|path| path.exists())
 }
 
 /// Where the Unix socket for pushed readings is.
@@ -180,6 +188,8 @@ impl Default for Config {
             stdin: false,
             socket: SocketPlace::Usual,
             udp: None,
+            user: None,
+            sandbox: true,
             limits: Limits::default(),
             sources: Vec::new(),
             rules: Rules::default(),

@@ -24,6 +24,7 @@ mod listing;
 mod misbehaviour;
 mod platform;
 mod rules;
+mod sandbox;
 mod service;
 mod settings;
 mod slow;
