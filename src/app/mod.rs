@@ -157,7 +157,7 @@ impl App {
         let session = Session { hub, telemetry, wishes, may_resume, publisher };
         let mut upgrade = Upgrade::new(|_, _| session).cursor(Box::new(viewer));
         if may_publish {
-            upgrade = upgrade.allow(publish::MESSAGE_BYTES, publish::MESSAGE_RATE);
+            upgrade = upgrade.publisher();
         }
         Answer::Upgrade(if any { upgrade } else { upgrade.protocol(*name) })
     }

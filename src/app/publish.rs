@@ -21,10 +21,6 @@ use crate::{
     wire::{json, line, prometheus::Page},
 };
 
-/// Bytes of a message from a client that may publish.
-pub(super) const MESSAGE_BYTES: usize = 64 * 1024;
-/// Messages a second from such a client.
-pub(super) const MESSAGE_RATE: u32 = 200;
 /// Why someone may not publish.
 pub(super) const NOT_ALLOWED: &str = "only programs on the board itself may publish: send it \
                                       from there, or to its Unix socket with boardcast put";
