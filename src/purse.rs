@@ -24,6 +24,8 @@ struct Shared {
 #[derive(Debug)]
 pub struct Taken {
     purse: Purse,
+    /// The most that all together may have taken when this takes more.
+    ceiling: usize,
     bytes: usize,
 }
 
@@ -45,7 +47,13 @@ impl Purse {
 
     /// Takes nothing yet: [`Taken::grow_to`] does.
     pub fn open(&self) -> Taken {
-        Taken { purse: self.clone(), bytes: 0 }
+        self.open_below(self.0.most)
+    }
+
+    /// As [`open`](Self::open), for what takes no more once all together have
+    /// taken so much: the rest is for others.
+    pub fn open_below(&self, ceiling: usize) -> Taken {
+        Taken { purse: self.clone(), ceiling: ceiling.min(self.0.most), bytes: 0 }
     }
 
     /// Takes so many bytes; `None` when there are not as many.
@@ -54,9 +62,9 @@ impl Purse {
         taken.grow_to(bytes).then_some(taken)
     }
 
-    fn draw(&self, more: usize) -> bool {
+    fn draw(&self, more: usize, ceiling: usize) -> bool {
         let drawn = self.0.taken.fetch_update(Relaxed, Relaxed, |taken| {
-            taken.checked_add(more).filter(|&sum| sum <= self.0.most)
+            taken.checked_add(more).filter(|&sum| sum <= ceiling)
         });
         drawn.is_ok()
     }
@@ -68,17 +76,23 @@ impl Taken {
     #[must_use]
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
-        let fits = more == 0 || self.purse.draw(more);
+        let fits = more == 0 || self.purse.draw(more, self.ceiling);
         if fits {
             self.bytes += more;
         }
         fits
     }
 
+    /// Gives back what is beyond so many bytes.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.purse.0.taken.fetch_sub(less, Relaxed);
+        self.bytes -= less;
+    }
+
     /// Gives everything back.
     pub fn clear(&mut self) {
-        self.purse.0.taken.fetch_sub(self.bytes, Relaxed);
-        self.bytes = 0;
+        self.shrink_to(0);
     }
 }
 

@@ -7,10 +7,7 @@
 //! {"type":"publish","id":7,"values":{"room/temp":21.5}}  → {"type":"published","id":7}
 //! ```
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -110,13 +107,11 @@ struct Taken {
 /// Takes a body of lines, or one JSON document.
 fn take(intake: &Intake, media_type: &str, body: &[u8]) -> Taken {
     let mut taken = Taken::default();
-    let lines: Cow<'_, [&[u8]]> = match is_document(media_type, body) {
-        true => Cow::Owned(vec![body]),
-        false => body.split(|&byte| byte == b'\n').collect::<Vec<_>>().into(),
-    };
+    // A document is one line, whatever breaks it has.
+    let whole = is_document(media_type, body);
+    let lines = body.split(|&byte| byte == b'\n' && !whole);
     let mut turn = intake.turn();
-    for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.trim_ascii().is_empty())
-    {
+    for (number, line) in lines.enumerate().filter(|(_, line)| !line.trim_ascii().is_empty()) {
         taken.lines += 1;
         match turn.line(line) {
             Ok(values) => taken.values += values,

@@ -476,7 +476,7 @@ pub(super) fn full() -> Response {
 }
 
 /// The answer when there is no memory for this request.
-pub(super) fn busy() -> Response {
+pub(crate) fn busy() -> Response {
     Response::text(503, "too much is under way; try again in a few seconds")
         .header("Retry-After", "2")
 }

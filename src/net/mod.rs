@@ -55,6 +55,7 @@ pub use self::{
     stats::{Counter, Stats},
 };
 pub(crate) use self::{
+    connection::busy,
     dial::{Target, Wishes, dial},
     dialed::{Bounds, Dialed, Heard, Reader},
     gate::own_addresses,

@@ -79,8 +79,6 @@ pub struct Stats {
     pub ended_protocol: Counter,
     /// WebSockets ended for reason 1013: too many bytes of messages under way.
     pub ended_memory: Counter,
-    /// Clients ended because answers to them waited: `control_bytes`.
-    pub ended_control: Counter,
     /// Connections whose thread panicked.
     pub panics: Counter,
 }
