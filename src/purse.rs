@@ -102,6 +102,17 @@ impl Drop for Taken {
     }
 }
 
+/// How the memory of the process was shared out at its start, for `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The budget, in bytes; `None`: nothing limits the memory.
+    pub limit: Option<u64>,
+    /// What the program takes for itself: without ring, history, connections.
+    pub own: u64,
+    /// What each connection takes, at most.
+    pub connection: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

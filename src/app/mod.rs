@@ -37,7 +37,7 @@ use crate::{
         Answer, Application, Bell, Connection, Counter, Handle, Handler, Request, Response, Stats,
         Upgrade, busy,
     },
-    purse::Purse,
+    purse::{Plan, Purse},
     sources::{Intake, Running},
     telemetry::{Hub, Status},
     web,
@@ -63,6 +63,8 @@ pub struct App {
     publishing: Publishing,
     /// The engine's counters and occupancy, once it runs.
     engine: OnceLock<EngineView>,
+    /// How the memory was shared out, where it was.
+    plan: OnceLock<Plan>,
     /// Called, one after the other, when the server stops; `None`: it does.
     at_stop: Mutex<Option<Vec<Call>>>,
     /// Called on SIGHUP.
@@ -98,6 +100,7 @@ impl App {
             purse: Purse::new(1 << 20),
             publishing,
             engine,
+            plan: OnceLock::new(),
             at_stop,
             at_hang_up,
         })
@@ -112,6 +115,12 @@ impl App {
         };
         // An application runs in one engine; a second one is not shown.
         let _ = self.engine.set(view);
+    }
+
+    /// Shows how the memory was shared out in `/metrics`.
+    pub fn plan(&self, plan: Plan) {
+        // Memory is shared out once.
+        let _ = self.plan.set(plan);
     }
 
     /// Shows what an input of pushed readings counts in `/metrics`.
@@ -240,7 +249,8 @@ impl App {
             engine.describe(&mut page);
         }
         let view = self.hub.view();
-        let (bytes, batches) = view.ring_use();
+        let ring = view.ring_use();
+        let (bytes, batches) = ring;
         let mut gauge = |name, help, value| page.single(name, "gauge", help, value);
         gauge("boardcast_channels", "Channels known.", view.channels().len() as u64);
         gauge("boardcast_ring_bytes", "Bytes of batches kept for catching up.", bytes as u64);
@@ -250,6 +260,16 @@ impl App {
         let (bytes, channels) = self.hub.history().size();
         gauge("boardcast_history_bytes", "Bytes of history.", bytes as u64);
         gauge("boardcast_history_channels", "Channels with a history.", channels as u64);
+        if let (Some(plan), Some(engine)) = (self.plan.get(), self.engine.get()) {
+            let connections = (engine.occupancy)().0 as u64 * plan.connection;
+            let tables = ring.0 + self.hub.history().size().0 + engine.purse.in_use();
+            let sum = plan.own + tables as u64 + connections;
+            gauge("boardcast_memory_bytes", "Memory in use, as it is planned.", sum);
+            gauge("boardcast_memory_connections_bytes", "Of that, the connections.", connections);
+            if let Some(limit) = plan.limit {
+                gauge("boardcast_memory_limit_bytes", "The most that there may be.", limit);
+            }
+        }
         let mut counter = |name, help, value| page.single(name, "counter", help, value);
         counter("boardcast_batches_total", "Batches published.", view.seq());
         let gaps = self.telemetry.gaps();
@@ -271,7 +291,12 @@ impl EngineView {
         page.single("boardcast_clients", "gauge", "Open WebSockets.", streams as u64);
         let stats = &self.stats;
         let (taken, most) = (self.purse.in_use() as u64, self.purse.most() as u64);
-        page.single("boardcast_transit_bytes", "gauge", "Bytes taken for what is under way.", taken);
+        page.single(
+            "boardcast_transit_bytes",
+            "gauge",
+            "Bytes taken for what is under way.",
+            taken,
+        );
         page.single("boardcast_transit_limit_bytes", "gauge", "The most that may be.", most);
         let counters: [(&str, &str, &Counter); 26] = [
             ("accepted", "Connections accepted.", &stats.accepted),

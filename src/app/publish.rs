@@ -77,7 +77,8 @@ impl Publishing {
     pub(super) fn describe(&self, page: &mut Page) {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         type Of = fn(&Counts) -> &Counter;
-        let counters: [(&str, &str, Of); 3] = [
+        let counters: [(&str, &str, Of); 4] = [
+            ("refused_clients", "Clients refused: too many.", |counts| &counts.refused_clients),
             ("lines", "Lines pushed in.", |counts| &counts.lines),
             ("bad_lines", "Lines refused, wholly or in part.", |counts| &counts.bad_lines),
             ("values", "Values of the lines that were not.", |counts| &counts.values),

@@ -1,8 +1,10 @@
 //! The program as a service: binds, blocks signals, starts everything in
 //! order, says where to look, and waits.
 
+mod budget;
 mod greeting;
 mod hangup;
+mod room;
 mod settings;
 
 use std::{
@@ -15,7 +17,7 @@ use std::{
 use nix::{
     libc,
     sys::{
-        resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
@@ -24,6 +26,7 @@ use nix::{
 use self::{
     greeting::{device_host, greet, host_name, pages, places},
     hangup::Terminal,
+    room::{Kind, Room},
     settings::{InForce, Settings},
 };
 use crate::{
@@ -31,6 +34,7 @@ use crate::{
     config::{Config, PORT, Request, SocketPlace},
     error::{Error, Result},
     net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
+    purse::Plan,
     service,
     sources::{
         Demo, Intake, Own, Sampler,
@@ -62,6 +66,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     // Before any thread starts: threads inherit the mask.
     let signals = block_signals()?;
 
+    let plan = fit_to_memory(&mut config);
     let device = config.name.clone().unwrap_or_else(host_name);
     let hub = Hub::new(HubSettings {
         device: device.clone(),
@@ -71,6 +76,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     });
     hub.set_rules(config.rules.clone());
     let app = App::new(hub.clone());
+    app.plan(plan);
     app.at_stop(service::stopping);
     let gate = gate(&config);
     let (inputs, ways_in) = take_readings(&config, &hub, &app)?;
@@ -185,7 +191,8 @@ fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<(Vec<Input>, V
     }
     if let Some(socket) = unix_socket(&config.socket)? {
         places.push(socket.path().display().to_string());
-        inputs.push(started(socket.start(intake("socket")))?);
+        let clients = config.socket_clients;
+        inputs.push(started(socket.start(intake("socket"), clients))?);
     }
     if let Some(address) = config.udp {
         let networks = Networks::local(config.allow.clone());
@@ -272,8 +279,8 @@ fn block_signals() -> Result<SignalFd> {
 }
 
 /// Raises the soft limit on descriptors, and serves no more connections than
-/// the process may have descriptors and memory for: clients must not take what
-/// the readings need.
+/// the process may have descriptors for: clients must not take what the
+/// readings need.
 fn fit_to_process(limits: &mut Limits, inputs: usize) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let own = own_descriptors(limits) + inputs as libc::rlim_t;
@@ -285,13 +292,6 @@ fn fit_to_process(limits: &mut Limits, inputs: usize) {
         let open = if raised { wanted } else { soft };
         let affordable = usize::try_from(open.saturating_sub(own)).unwrap_or(usize::MAX);
         serve_fewer(limits, affordable, &format!("{open} descriptors"));
-    }
-    let memory = [Resource::RLIMIT_DATA, Resource::RLIMIT_AS];
-    let limit =
-        memory.iter().filter_map(|&limit| getrlimit(limit).ok()).map(|(soft, _)| soft).min();
-    if let Some(bytes) = limit.filter(|&bytes| bytes != RLIM_INFINITY) {
-        let affordable = affordable_connections(bytes, limits);
-        serve_fewer(limits, affordable, &format!("{bytes} bytes of memory"));
     }
 }
 
@@ -314,15 +314,20 @@ fn serve_fewer(limits: &mut Limits, affordable: usize, because: &str) {
     limits.connections = affordable;
 }
 
-/// The program's own share comes first; then each connection takes its stack,
-/// its buffers and what the allocator maps for its thread (measured: up to
-/// 272 KiB of address space with a stack of 128 KiB).
-fn affordable_connections(bytes: libc::rlim_t, limits: &Limits) -> usize {
-    const OWN: usize = 16 << 20;
-    const ALLOCATOR: usize = 144 << 10;
-    let each = limits.stack_bytes + limits.read_buffer + limits.message_bytes + ALLOCATOR;
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    bytes.saturating_sub(OWN) / each
+/// Makes everything fit into the memory that there is, before any of it is
+/// taken: a failed allocation would end the program.
+fn fit_to_memory(config: &mut Config) -> Plan {
+    let mut rooms = room::find(&config.root);
+    let by_hand = config.memory.map(|bytes| bytes as u64);
+    rooms.extend(by_hand.map(|bytes| Room { kind: Kind::Used, bytes, by: "memory".into() }));
+    if !rooms.is_empty() {
+        crate::sys::keep_memory_together();
+    }
+    let (plan, lines) = budget::fit(config, &rooms, room::taken());
+    for line in lines {
+        log::warn!("{line}");
+    }
+    plan
 }
 
 #[cfg(test)]
@@ -330,14 +335,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_as_many_as_memory_allows() {
-        let limits = Limits::default();
-        assert!(affordable_connections(1 << 30, &limits) > limits.connections);
-        let few = affordable_connections(24 << 20, &limits);
-        assert!((20..40).contains(&few), "{few} connections in 24 MiB");
-        let mut fitted = limits.clone();
-        serve_fewer(&mut fitted, few, "24 MiB");
-        assert_eq!((fitted.connections, fitted.validate().is_ok()), (few, true));
+    fn connections_are_as_many_as_there_are_descriptors() {
+        let mut fitted = Limits::default();
+        serve_fewer(&mut fitted, 30, "70 descriptors");
+        assert_eq!((fitted.connections, fitted.validate().is_ok()), (30, true));
         serve_fewer(&mut fitted, 0, "nothing");
         assert_eq!((fitted.connections, fitted.streams()), (2, 2));
     }

@@ -168,7 +168,9 @@ impl Limits {
             return refuse("the number of push workers must be from 1 to 64");
         }
         if self.transit_bytes < self.message_bytes {
-            return refuse("one message must fit into what is under way: transit_size >= message_size");
+            return refuse(
+                "one message must fit into what is under way: transit_size >= message_size",
+            );
         }
         if self.refused_peers == 0 || self.publisher_rate == 0 {
             return refuse("a bound of 0 tells nobody why: use at least 1");
