@@ -294,3 +294,36 @@ fn a_budget_that_is_set_by_hand_is_kept_and_shown() {
     assert!(small.log().contains("8MiB of memory (memory)"), "{}", small.log());
     assert_eq!(small.metric("boardcast_memory_limit_bytes"), 8 << 20);
 }
+
+#[test]
+fn the_table_of_bounds_names_settings_counters_and_tests_that_exist() {
+    let here = |path: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let read = |path: &str| std::fs::read_to_string(here(path)).expect("read");
+    let page = read("docs/limits.md");
+    let (_, table) = page.split_once("| bound |").expect("the table");
+    let board = Board::start();
+    let metrics = get(board.engine.address, "/metrics");
+    let mut seen = (0, 0, 0);
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        let columns: Vec<_> = row.split('|').map(str::trim).collect();
+        let names = |column: usize| columns[column].split('`').skip(1).step_by(2);
+        for name in names(2).filter(|name| !name.contains("RLIMIT")) {
+            assert!(
+                boardcast::config::KEYS.iter().any(|key| key.name == name),
+                "no setting {name}"
+            );
+            seen.0 += 1;
+        }
+        for name in names(5) {
+            let line = format!("# TYPE boardcast_{name} ");
+            assert!(metrics.text().contains(&line), "nothing counts {name}");
+            seen.1 += 1;
+        }
+        for (file, name) in names(6).filter_map(|name| name.split_once("::")) {
+            let tests = read(&format!("tests/it/{file}.rs"));
+            assert!(tests.contains(&format!("fn {name}()")), "no test {file}::{name}");
+            seen.2 += 1;
+        }
+    }
+    assert!(seen.0 > 25 && seen.1 > 20 && seen.2 > 15, "{seen:?}");
+}
