@@ -17,7 +17,7 @@
 
 use super::room::{Kind, Room, Taken};
 use crate::{
-    config::{Config, show_size},
+    config::{Config, SocketPlace, show_size},
     purse::Plan,
 };
 
@@ -32,10 +32,12 @@ const MAPPED: u64 = 28 * KIB;
 /// What the kernel keeps for one: a thread with its stack, a socket.
 const KERNEL: u64 = 32 * KIB;
 /// For tables, batches and readers that grow with the channels.
-const GROWTH: u64 = 768 * KIB;
+const GROWTH: u64 = 512 * KIB;
 /// The stacks of the threads that always run, but the workers': the accept
-/// loop, sampler, settings, watchdog, history.
-const STACKS: u64 = (256 + 256 + 512 + 128 + 256) * KIB;
+/// loop, sampler, settings, watchdog.
+const STACKS: u64 = (256 + 256 + 512 + 128) * KIB;
+/// That of what writes history.
+const KEEPER: u64 = 256 * KIB;
 /// The stack of a worker; of an input; and of a source, which may have a second thread.
 const WORKER: u64 = 256 * KIB;
 const INPUT: u64 = 128 * KIB + 64 * KIB;
@@ -128,9 +130,12 @@ impl<'a> Share<'a> {
     fn new(config: &'a mut Config, room: &Room, taken: Taken) -> Self {
         let limits = &config.limits;
         let workers = limits.workers as u64;
-        let inputs = 2 + u64::from(config.stdin);
+        let inputs = [config.stdin, config.socket != SocketPlace::None, config.udp.is_some()];
+        let inputs = inputs.into_iter().map(u64::from).sum::<u64>();
         let sources = config.sources.len() as u64;
-        let stacks = STACKS + workers * WORKER + inputs * INPUT + sources * SOURCE + SENSORS;
+        let keeper = if config.history_file.is_some() { KEEPER } else { 0 };
+        let stacks =
+            STACKS + workers * WORKER + inputs * INPUT + sources * SOURCE + SENSORS + keeper;
         let threads = 9 + workers + inputs + 2 * sources;
         let unread = limits.control_bytes.max(2 * limits.head_bytes) as u64;
         let buffers = limits.read_buffer as u64 + unread;
