@@ -152,7 +152,7 @@ mod tests {
     /// Trees that were built from the kernel's documents.
     fn tree(name: &str) -> Option<(u64, String)> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cgroups").join(name);
-        of_groups(&root).map(|room| (room.bytes / 3 * 4 >> 20, room.by))
+        of_groups(&root).map(|room| ((room.bytes / 3 * 4) >> 20, room.by))
     }
 
     #[test]
