@@ -45,6 +45,7 @@
 //! |---|---|
 //! | [`error`], [`message`] | plain types |
 //! | [`pulse`] | whether the threads that matter still turn |
+//! | [`purse`] | memory that is held for a moment |
 //! | [`net`] | the engine: accept loop, connection threads, push workers |
 //! | [`websocket`] | the WebSocket API for programs, on the engine |
 //! | [`telemetry`] | channels, values, batches; the hub, its ring and its history |
@@ -66,6 +67,7 @@ mod fault;
 pub mod message;
 pub mod net;
 pub mod pulse;
+pub mod purse;
 pub mod put;
 mod service;
 pub mod sources;

@@ -79,6 +79,17 @@ pub(crate) fn release_unused_stack() {
     }
 }
 
+/// Keeps what is allocated in one heap, where the C library would make one for
+/// each of many threads (mallopt(3), glibc; musl has one): what one thread
+/// gives back serves the others, and nothing is set aside for each.
+pub(crate) fn keep_memory_together() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number of the allocator; no pointer is passed.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// The descriptors that the service manager opened for this process
 /// (sd_listen_fds(3)): from 3 on, as many as `LISTEN_FDS` says, when
 /// `LISTEN_PID` is this process. Whoever asks first gets them.
@@ -316,7 +327,7 @@ pub(crate) fn gpio_request(chip: BorrowedFd<'_>, mut bytes: [u8; 592]) -> io::Re
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-fn page_size() -> usize {
+pub(crate) fn page_size() -> usize {
     // SAFETY: a plain query.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).unwrap_or(4096)

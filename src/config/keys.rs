@@ -450,6 +450,19 @@ pub static KEYS: &[Key] = &[
         |config| vec![show_time(config.history_every)],
     )
     .flag("history-every", "TIME"),
+    Key::new(
+        "memory",
+        Shape::Size,
+        "Memory that the program may take, kernel aside; history gives way first [default: what the \
+         system lets it]",
+        |config, values| {
+            config.memory = Some(parse_size_in(one(values), 8 << 20, 1 << 30)?);
+            Ok(())
+        },
+        |config| config.memory.iter().map(|&bytes| show_size(bytes)).collect(),
+    )
+    .flag("memory", "SIZE")
+    .like("16MiB"),
     size!(
         "history_size",
         history_bytes,
@@ -475,6 +488,16 @@ pub static KEYS: &[Key] = &[
     )
     .flag("socket", "PATH")
     .like("/run/boardcast/boardcast.sock"),
+    Key::new(
+        "socket_clients",
+        Shape::Count,
+        "Programs that may be connected to it at a time [default: 16]",
+        |config, values| {
+            config.socket_clients = parse_count_in(one(values), 1, 1024)? as usize;
+            Ok(())
+        },
+        |config| vec![config.socket_clients.to_string()],
+    ),
     Key::new(
         "udp",
         Shape::Text,
@@ -603,6 +626,41 @@ pub static KEYS: &[Key] = &[
         1 << 20
     ),
     size!(
+        "publisher_message_size",
+        limits.publisher_bytes,
+        "The longest message of a viewer that may publish [default: 64KiB]",
+        1024,
+        1 << 20
+    ),
+    count!(
+        "publisher_message_rate",
+        publisher_rate,
+        "Messages a second of a viewer that may publish [default: 200]",
+        1,
+        100_000
+    ),
+    size!(
+        "transit_size",
+        limits.transit_bytes,
+        "Memory for bodies, long messages and large answers under way, together [default: 16MiB]",
+        65_536,
+        256 << 20
+    ),
+    count!(
+        "refused_peers",
+        refused_peers,
+        "Refused peers that are given time to read why [default: 16]",
+        1,
+        1024
+    ),
+    size!(
+        "read_buffer",
+        limits.read_buffer,
+        "The buffer for what a viewer says; longer messages make room [default: 512]",
+        256,
+        65_536
+    ),
+    size!(
         "stack_size",
         limits.stack_bytes,
         "Stack of a connection's thread; what is not touched costs nothing [default: 128KiB]",
@@ -616,9 +674,18 @@ pub static KEYS: &[Key] = &[
         4096,
         8 << 20
     ),
+    size!(
+        "not_sent",
+        limits.not_sent,
+        "Of that, what may be there that is not on its way yet [default: 16KiB]",
+        1024,
+        8 << 20
+    ),
     time!(ping_every, "How often a viewer is pinged [default: 20s]", 1000),
     time!(silence, "After how long without a sign of life a viewer is ended [default: 45s]", 2000),
     time!(stuck, "How long a viewer may take nothing before it is ended [default: 10s]", 1000),
+    time!(close_time, "How long the end of a connection may take [default: 2s]", 100),
+    time!(stop_time, "How long all connections may take to end at a stop [default: 5s]", 100),
 ];
 
 #[cfg(test)]

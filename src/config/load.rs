@@ -289,6 +289,7 @@ impl Loader {
             if let Err(error) = key.set(&mut self.config, &values) {
                 self.complaints.push(Complaint::new(place.clone(), error.to_string()));
             }
+            self.config.chosen.push(key.name);
             origins.push(Origin::Set(place));
         }
         if let Err(error) = self.config.limits.validate() {

@@ -28,6 +28,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use log::LevelFilter;
 
+pub(crate) use self::values::show_size;
 pub use self::{
     complaint::{Complaint, Place},
     keys::{KEYS, Key, Shape},
@@ -70,10 +71,15 @@ pub struct Config {
     pub ring_bytes: usize,
     /// The most channels.
     pub max_channels: usize,
+    /// The memory that the program may take, in bytes; `None`: what the system
+    /// lets it.
+    pub memory: Option<usize>,
     /// Whether readings come on standard input.
     pub stdin: bool,
     /// Where readings come in over a Unix socket.
     pub socket: SocketPlace,
+    /// Clients of that socket at a time.
+    pub socket_clients: usize,
     /// Where readings come in over UDP; `None`: nowhere.
     pub udp: Option<SocketAddr>,
     /// Whom to become once all is bound, when started as root; `None`: nobody else.
@@ -88,6 +94,8 @@ pub struct Config {
     pub rules: Rules,
     /// Where `proc` and `sys` are; `/` on a board.
     pub root: PathBuf,
+    /// The names of the settings that somebody has made.
+    pub chosen: Vec<&'static str>,
 }
 
 /// Who may come in; each as its setting says it.
@@ -185,8 +193,10 @@ impl Default for Config {
             history_bytes: hub.history_bytes,
             ring_bytes: hub.ring_bytes,
             max_channels: hub.max_channels,
+            memory: None,
             stdin: false,
             socket: SocketPlace::Usual,
+            socket_clients: 16,
             udp: None,
             user: None,
             sandbox: true,
@@ -194,6 +204,7 @@ impl Default for Config {
             sources: Vec::new(),
             rules: Rules::default(),
             root: "/".into(),
+            chosen: Vec::new(),
         }
     }
 }

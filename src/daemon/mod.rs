@@ -6,14 +6,17 @@
 //! | `account` | the user that it becomes, when root started it |
 //! | `helper` | the process that starts commands for it |
 //! | `sandbox` | what it can still open from then on |
+//! | `room`, `budget` | how much memory it may have, and who gives way |
 //! | `greeting` | where to look, for people |
 //! | `settings` | sources and what else is read anew |
 //! | `hangup` | what SIGHUP means |
 
 mod account;
+mod budget;
 mod greeting;
 mod hangup;
 mod helper;
+mod room;
 mod sandbox;
 mod settings;
 
@@ -27,7 +30,7 @@ use std::{
 use nix::{
     libc,
     sys::{
-        resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
@@ -38,6 +41,7 @@ use self::{
     greeting::{device_host, greet, host_name, pages, places},
     hangup::Terminal,
     helper::Helper,
+    room::{Kind, Room},
     sandbox::Sandbox,
     settings::{InForce, Settings},
 };
@@ -46,6 +50,7 @@ use crate::{
     config::{Config, PORT, Request, SocketPlace},
     error::{Error, Result},
     net::{self, Ended, Limits, Listeners},
+    purse::Plan,
     service,
     sources::{
         Demo, Intake, Own, Sampler,
@@ -94,6 +99,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     let socket = unix_socket(&config.socket)?;
     let sandbox = Sandbox::close(&config, &asked, socket.as_ref().map(UnixInput::path));
 
+    let plan = fit_to_memory(&mut config);
     let device = config.name.clone().unwrap_or_else(host_name);
     let hub = Hub::new(HubSettings {
         device: device.clone(),
@@ -103,6 +109,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     });
     hub.set_rules(config.rules.clone());
     let app = App::new(hub.clone());
+    app.plan(plan);
     app.at_stop(service::stopping);
     let gate = config.gate.gate()?;
     let (inputs, ways_in) = take_readings(&config, udp, socket, &hub, &app)?;
@@ -220,7 +227,8 @@ fn take_readings(
     }
     if let Some(socket) = socket {
         places.push(socket.path().display().to_string());
-        inputs.push(started(socket.start(intake("socket")))?);
+        let clients = config.socket_clients;
+        inputs.push(started(socket.start(intake("socket"), clients))?);
     }
     if let Some(udp) = udp {
         places.push(format!("udp {}", udp.address()));
@@ -305,8 +313,8 @@ fn block_signals() -> Result<SignalFd> {
 }
 
 /// Raises the soft limit on descriptors, and serves no more connections than
-/// the process may have descriptors and memory for: clients must not take what
-/// the readings need.
+/// the process may have descriptors for: clients must not take what the
+/// readings need.
 fn fit_to_process(limits: &mut Limits, inputs: usize) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let own = own_descriptors(limits) + inputs as libc::rlim_t;
@@ -318,13 +326,6 @@ fn fit_to_process(limits: &mut Limits, inputs: usize) {
         let open = if raised { wanted } else { soft };
         let affordable = usize::try_from(open.saturating_sub(own)).unwrap_or(usize::MAX);
         serve_fewer(limits, affordable, &format!("{open} descriptors"));
-    }
-    let memory = [Resource::RLIMIT_DATA, Resource::RLIMIT_AS];
-    let limit =
-        memory.iter().filter_map(|&limit| getrlimit(limit).ok()).map(|(soft, _)| soft).min();
-    if let Some(bytes) = limit.filter(|&bytes| bytes != RLIM_INFINITY) {
-        let affordable = affordable_connections(bytes, limits);
-        serve_fewer(limits, affordable, &format!("{bytes} bytes of memory"));
     }
 }
 
@@ -347,15 +348,20 @@ fn serve_fewer(limits: &mut Limits, affordable: usize, because: &str) {
     limits.connections = affordable;
 }
 
-/// The program's own share comes first; then each connection takes its stack,
-/// its buffers and what the allocator maps for its thread (measured: up to
-/// 272 KiB of address space with a stack of 128 KiB).
-fn affordable_connections(bytes: libc::rlim_t, limits: &Limits) -> usize {
-    const OWN: usize = 16 << 20;
-    const ALLOCATOR: usize = 144 << 10;
-    let each = limits.stack_bytes + limits.read_buffer + limits.message_bytes + ALLOCATOR;
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    bytes.saturating_sub(OWN) / each
+/// Makes everything fit into the memory that there is, before any of it is
+/// taken: a failed allocation would end the program.
+fn fit_to_memory(config: &mut Config) -> Plan {
+    let mut rooms = room::find(&config.root);
+    let by_hand = config.memory.map(|bytes| bytes as u64);
+    rooms.extend(by_hand.map(|bytes| Room { kind: Kind::Used, bytes, by: "memory".into() }));
+    if !rooms.is_empty() {
+        crate::sys::keep_memory_together();
+    }
+    let (plan, lines) = budget::fit(config, &rooms, room::taken());
+    for line in lines {
+        log::warn!("{line}");
+    }
+    plan
 }
 
 #[cfg(test)]
@@ -363,14 +369,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_as_many_as_memory_allows() {
-        let limits = Limits::default();
-        assert!(affordable_connections(1 << 30, &limits) > limits.connections);
-        let few = affordable_connections(24 << 20, &limits);
-        assert!((20..40).contains(&few), "{few} connections in 24 MiB");
-        let mut fitted = limits.clone();
-        serve_fewer(&mut fitted, few, "24 MiB");
-        assert_eq!((fitted.connections, fitted.validate().is_ok()), (few, true));
+    fn connections_are_as_many_as_there_are_descriptors() {
+        let mut fitted = Limits::default();
+        serve_fewer(&mut fitted, 30, "70 descriptors");
+        assert_eq!((fitted.connections, fitted.validate().is_ok()), (30, true));
         serve_fewer(&mut fitted, 0, "nothing");
         assert_eq!((fitted.connections, fitted.streams()), (2, 2));
     }

@@ -30,6 +30,7 @@ use super::{
     server::Ended,
     slots::{Refusal, Slots},
     socket::Socket,
+    stats::Stats,
 };
 use crate::{
     error::{Error, Result},
@@ -44,8 +45,6 @@ const REFUSED: usize = 1 << 16;
 /// The first pause after the system had no descriptor or memory for us.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Refused peers that are read empty at a time; beyond, the oldest goes.
-const MOST_REFUSED: usize = 16;
 
 /// What others ask of the accept loop.
 #[derive(Debug, Default)]
@@ -345,10 +344,13 @@ fn open_spare() -> Option<File> {
 }
 
 /// Peers that were refused and are read empty before they are closed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Refused {
     list: VecDeque<RefusedPeer>,
     next: usize,
+    /// The most at a time; beyond, the oldest goes.
+    most: usize,
+    stats: Arc<Stats>,
 }
 
 #[derive(Debug)]
@@ -360,6 +362,10 @@ struct RefusedPeer {
 }
 
 impl Refused {
+    pub(super) fn new(most: usize, stats: &Arc<Stats>) -> Self {
+        Self { list: VecDeque::new(), next: 0, most, stats: stats.clone() }
+    }
+
     fn add(
         &mut self,
         mut stream: TcpStream,
@@ -373,8 +379,9 @@ impl Refused {
         // A fresh socket takes some hundred bytes; whoever takes less gets less.
         let _ = stream.write(&bytes)?;
         stream.shutdown(Shutdown::Write)?;
-        if self.list.len() == MOST_REFUSED {
+        if self.list.len() >= self.most {
             self.list.pop_front();
+            self.stats.refused_early.increment();
         }
         self.next = (self.next + 1) % REFUSED;
         let token = REFUSED + self.next;

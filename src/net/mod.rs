@@ -44,6 +44,13 @@ mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 
+pub(crate) use self::{
+    connection::busy,
+    dial::{Target, Wishes, dial},
+    dialed::{Bounds, Dialed, Heard, Reader},
+    gate::own_addresses,
+    link::{Link, next_id},
+};
 pub use self::{
     connection::{Answer, Application, Body, Upgrade},
     feed::{Bell, Cursor, Feed, Frames, message_frame, text_frame},
@@ -53,10 +60,4 @@ pub use self::{
     link::{Connection, Handler},
     server::{Ended, Handle, Listeners, start},
     stats::{Counter, Stats},
-};
-pub(crate) use self::{
-    dial::{Target, Wishes, dial},
-    dialed::{Bounds, Dialed, Heard, Reader},
-    gate::own_addresses,
-    link::{Link, next_id},
 };

@@ -34,6 +34,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     pulse::Pulse,
+    purse::Purse,
 };
 
 /// Sockets that are bound and listening.
@@ -151,6 +152,7 @@ struct Remote {
     stats: Arc<Stats>,
     gate: Arc<RwLock<Gate>>,
     workers: Vec<Pulse>,
+    purse: Purse,
 }
 
 impl std::fmt::Debug for Remote {
@@ -168,6 +170,11 @@ impl Handle {
     /// What it has counted.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.remote.stats
+    }
+
+    /// What is under way draws from this.
+    pub fn purse(&self) -> &Purse {
+        &self.remote.purse
     }
 
     /// A function that tells how many connections there are, and how many of
@@ -239,12 +246,12 @@ pub fn start(
     let failed = |error: io::Error| Error::io("start the accept loop", error);
     let poll = Poll::new().map_err(failed)?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).map_err(failed)?);
-    let slots = Slots::new(&limits, {
+    let stats = Arc::new(Stats::default());
+    let slots = Slots::new(&limits, &stats, {
         let waker = waker.clone();
         move || drop(waker.wake())
     });
     let requests = Arc::new(Requests::default());
-    let stats = Arc::new(Stats::default());
     let fatal: Arc<dyn Fn(String) + Send + Sync> = Arc::new({
         let (requests, waker) = (requests.clone(), waker.clone());
         move |why| {
@@ -256,8 +263,16 @@ pub fn start(
     application.started(pool.bell());
     let workers = pool.pulses();
     let gate = Arc::new(RwLock::new(gate));
-    let (tries, counted) = (Arc::default(), stats.clone());
-    let engine = Engine { application, gate: gate.clone(), tries, limits, stats: counted, pool };
+    let purse = Purse::new(limits.transit_bytes);
+    let engine = Engine {
+        application,
+        gate: gate.clone(),
+        tries: Arc::default(),
+        limits,
+        purse: purse.clone(),
+        stats: stats.clone(),
+        pool,
+    };
     let engine = Arc::new(engine);
     let mut acceptor = Acceptor {
         poll,
@@ -266,7 +281,7 @@ pub fn start(
         slots: slots.clone(),
         engine: engine.clone(),
         requests: requests.clone(),
-        refused: Refused::default(),
+        refused: Refused::new(engine.limits.refused_peers, &stats),
         pause: Pause::new(),
     };
     acceptor.prepare().map_err(failed)?;
@@ -278,6 +293,6 @@ pub fn start(
     };
     let builder = thread::Builder::new().name("bc-accept".into()).stack_size(256 * 1024);
     let thread = builder.spawn(run).map_err(failed)?;
-    let remote = Remote { requests, waker, slots, stats, gate, workers };
+    let remote = Remote { requests, waker, slots, stats, gate, workers, purse };
     Ok(Handle { addresses, remote, thread })
 }
