@@ -224,10 +224,11 @@ impl EngineView {
         page.single("boardcast_connections", "gauge", "Open connections.", connections as u64);
         page.single("boardcast_clients", "gauge", "Open WebSockets.", streams as u64);
         let stats = &self.stats;
-        let counters: [(&str, &str, &Counter); 18] = [
+        let counters: [(&str, &str, &Counter); 19] = [
             ("accepted", "Connections accepted.", &stats.accepted),
             ("accept_errors", "Accepts that failed for want of room.", &stats.accept_errors),
             ("refused_full", "Refused: all connections taken.", &stats.refused_full),
+            ("refused_tls", "Refused: no TLS came about.", &stats.refused_tls),
             ("refused_address", "Refused: too many of one address.", &stats.refused_address),
             ("refused_forbidden", "Refused: network or origin.", &stats.refused_forbidden),
             ("refused_head", "Refused: head too slow, too long, bad.", &stats.refused_head),

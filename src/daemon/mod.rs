@@ -30,7 +30,7 @@ use crate::{
     app::App,
     config::{Config, PORT, Request, SocketPlace},
     error::{Error, Result},
-    net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
+    net::{self, Ended, Gate, Limits, Listeners, Networks, Origins, Tls},
     service,
     sources::{
         Demo, Intake, Own, Sampler,
@@ -58,7 +58,12 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     config.limits.validate()?;
     let terminal = Terminal::now();
+    let tls = config.tls()?.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
     let listeners = listen(&config.listen)?;
+    let listeners = match &tls {
+        Some(tls) => listeners.secured(tls.clone()),
+        None => listeners,
+    };
     // Before any thread starts: threads inherit the mask.
     let signals = block_signals()?;
 
@@ -107,13 +112,14 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
         app.at_stop(move || drop(demo));
     }
     let hosts = places(device_host(), engine.addresses(), &net::own_addresses());
-    let status = format!("the page is at {}", pages(&hosts).join(" "));
+    let status = format!("the page is at {}", pages(&hosts, tls.is_some()).join(" "));
     let settings = Settings::start(InForce {
         config: config.clone(),
         asked,
         hub: hub.clone(),
         app: app.clone(),
         gatekeeper: Box::new(engine.gatekeeper()),
+        tls: tls.clone(),
         status: status.clone(),
     });
     let settings =
@@ -126,7 +132,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     }
 
     if log::log_enabled!(log::Level::Info) {
-        greet(&device, &hosts, &ways_in, &hub);
+        greet(&device, &hosts, tls.is_some(), &ways_in, &hub);
     }
     service::ready(&status);
     let ended = engine.join();

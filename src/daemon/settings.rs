@@ -18,7 +18,7 @@ use std::{
 use crate::{
     app::App,
     config::{self, Config, KEYS, Request},
-    net::Gate,
+    net::{Gate, Tls},
     service,
     sources::configured::{self, Running, SourceSettings},
     telemetry::Hub,
@@ -110,6 +110,8 @@ pub(super) struct InForce {
     pub(super) hub: Hub,
     pub(super) app: Arc<App>,
     pub(super) gatekeeper: Box<dyn Fn(Gate) + Send>,
+    /// Certificate and key, when TLS is spoken.
+    pub(super) tls: Option<Tls>,
     /// What the service manager is told when all is done.
     pub(super) status: String,
 }
@@ -127,6 +129,9 @@ impl InForce {
     }
 
     fn reload(&mut self, feeds: &Feeds) {
+        if let Some(tls) = &self.tls {
+            tls.refresh();
+        }
         let new = match config::load(&self.asked) {
             Ok(loaded) => loaded,
             Err(complaints) => {

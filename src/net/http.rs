@@ -1,7 +1,12 @@
 //! HTTP/1.1 as functions of bytes: a head becomes a [`Request`], a
 //! [`Response`] becomes bytes (RFC 9110, RFC 9112). No socket is seen here.
 
-use std::{borrow::Cow, fmt::Write as _, net::SocketAddr, ops::Range};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    net::{Ipv6Addr, SocketAddr},
+    ops::Range,
+};
 
 use bytes::Bytes;
 use http::{Method, Uri, Version};
@@ -22,6 +27,7 @@ pub struct Request {
     /// Name and value of each header line.
     lines: Vec<(Range<u16>, Range<u16>)>,
     peer: SocketAddr,
+    secure: bool,
 }
 
 /// How the end of a body is told (RFC 9112 section 6.3).
@@ -77,7 +83,7 @@ impl Request {
         // Only a head beyond 64 KiB has places that do not fit.
         let Some(lines) = lines else { return refuse(431, "the request's head is too long") };
         let head = bytes[..length].to_vec();
-        let request = Self { head, method, uri, version, lines, peer };
+        let request = Self { head, method, uri, version, lines, peer, secure: false };
         let hosts = request.header_count("host");
         if hosts > 1 || (hosts == 0 && !old) {
             // RFC 9112 section 3.2.
@@ -106,11 +112,40 @@ impl Request {
         self.peer
     }
 
+    /// Whether it came over TLS: `https://` or `wss://`.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Notes that it came over TLS.
+    pub(super) fn set_secure(&mut self, secure: bool) {
+        self.secure = secure;
+    }
+
     /// Where it went, as the peer wrote it: `ws://pi:8642/ws?channels=cpu`.
     pub fn url(&self) -> String {
+        let scheme = if self.secure { "wss" } else { "ws" };
         let host = self.header("host").unwrap_or_default();
-        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        format!("ws://{host}{path}")
+        format!("{scheme}://{host}{}", self.path_and_query())
+    }
+
+    fn path_and_query(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |path| path.as_str())
+    }
+
+    /// The same place with TLS: what to answer to a request that came without
+    /// to a port that speaks it. Another host than the one that it names itself
+    /// is never named, and one that is none is not repeated.
+    pub(super) fn see_https(&self) -> Response {
+        let host = self.header("host").filter(|host| is_host(host));
+        let Some(host) = host else {
+            return Response::text(400, "this port speaks TLS: write https:// before its address");
+        };
+        let path = self.path_and_query();
+        // `OPTIONS *` has no path.
+        let path = if path.starts_with('/') { path } else { "/" };
+        let place = format!("https://{host}{path}");
+        Response::text(308, format!("this port speaks TLS: {place}")).header("Location", place)
     }
 
     /// Every header line, name and value; values that are not visible ASCII
@@ -299,6 +334,21 @@ fn chunk_size(line: &[u8]) -> Option<usize> {
     let hex = !digits.is_empty() && digits.len() <= 7 && digits.iter().all(u8::is_ascii_hexdigit);
     let digits = std::str::from_utf8(digits).ok().filter(|_| hex)?;
     usize::from_str_radix(digits, 16).ok()
+}
+
+/// Whether this is a host, perhaps with a port (RFC 3986 section 3.2.2), in
+/// letters that mean nothing to whoever reads it in an address.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) if address.parse::<Ipv6Addr>().is_ok() => ("v6", rest),
+        _ => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port_fits = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|port| {
+            port.parse::<u16>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit())
+        });
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    port_fits && (1..=253).contains(&name.len()) && name.bytes().all(plain)
 }
 
 fn refuse<T>(status: u16, why: &'static str) -> Result<T, BadHead> {

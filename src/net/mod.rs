@@ -41,8 +41,13 @@ mod socket;
 mod squeezed;
 mod stats;
 mod stream;
-#[cfg(feature = "tls")]
+#[cfg_attr(not(feature = "tls"), path = "tls/off.rs")]
 mod tls;
+
+/// What is said when a build without the feature `tls` is to speak TLS.
+#[cfg(not(feature = "tls"))]
+pub(crate) const NO_TLS: &str =
+    "this build has no TLS: the one of the packages has, or one with --features tls";
 
 pub use self::{
     connection::{Answer, Application, Body, Upgrade},
@@ -53,6 +58,7 @@ pub use self::{
     link::{Connection, Handler},
     server::{Ended, Handle, Listeners, start},
     stats::{Counter, Stats},
+    tls::Tls,
 };
 pub(crate) use self::{
     dial::{Target, Wishes, dial},

@@ -39,6 +39,8 @@ pub struct Stats {
     pub refused_address: Counter,
     /// Refused: the peer's network or the page's origin is not allowed.
     pub refused_forbidden: Counter,
+    /// Refused: no TLS came about.
+    pub refused_tls: Counter,
     /// Refused: head too slow, too long or not HTTP.
     pub refused_head: Counter,
     /// HTTP requests answered, upgrades included.
