@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::FAILURE,
             ended => client(ended.map(drop)),
         },
+        Ok(Asked::Cert(cert)) => client(cert.run().map(|text| print(&text))),
         Ok(Asked::Put(put)) => client(put.run(std::io::stdin())),
         Ok(Asked::Print(text)) => {
             print(&text);

@@ -145,7 +145,10 @@ impl Request {
         // `OPTIONS *` has no path.
         let path = if path.starts_with('/') { path } else { "/" };
         let place = format!("https://{host}{path}");
-        Response::text(308, format!("this port speaks TLS: {place}")).header("Location", place)
+        Response::text(308, format!("this port speaks TLS: {place}"))
+            .header("Location", place)
+            // Kept for ever, it would outlive the day on which TLS is switched off.
+            .header("Cache-Control", "no-store")
     }
 
     /// Every header line, name and value; values that are not visible ASCII

@@ -3,6 +3,8 @@
 //! `fixture` starts servers (in this process, with bounds that a test can wait
 //! for, or the real binary) and plays clients that behave and that do not.
 
+#[cfg(feature = "tls")]
+mod authority;
 mod binary;
 mod broadcast;
 mod channels;
@@ -24,6 +26,8 @@ mod listing;
 mod misbehaviour;
 mod platform;
 mod rules;
+#[cfg(feature = "tls")]
+mod secure;
 mod service;
 mod settings;
 mod slow;
@@ -31,8 +35,10 @@ mod stop;
 mod strain;
 mod stream;
 mod stress;
-#[cfg(all(feature = "tls", not(target_env = "musl")))]
+#[cfg(feature = "tls")]
 mod tls;
 mod trouble;
+#[cfg(feature = "tls")]
+mod tunnel;
 mod watch;
 mod websocket;

@@ -8,7 +8,7 @@ use std::{
 use boardcast::{net::Limits, telemetry::HubSettings};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::fixture::*;
+use super::fixture::*;
 
 fn small_ring() -> HubSettings {
     HubSettings { ring_bytes: 64 * 1024, ..HubSettings::default() }
