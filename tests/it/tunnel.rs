@@ -19,7 +19,7 @@ use nix::{
 };
 use rustls::{ClientConfig, ClientConnection};
 
-use crate::fixture::narrow_tcp;
+use crate::fixture::tcp;
 
 #[path = "delivery.rs"]
 mod delivery;
@@ -73,7 +73,7 @@ fn tunnel(server: SocketAddr, config: ClientConfig) -> SocketAddr {
         for plain in listener.incoming().map_while(Result::ok) {
             let name = "localhost".try_into().expect("a name");
             let session = ClientConnection::new(config.clone(), name).expect("a session");
-            let secret = narrow_tcp(server);
+            let secret = tcp(server);
             thread::spawn(move || Carrier { plain, secret, session, waiting: Vec::new() }.carry());
         }
     });
@@ -91,7 +91,8 @@ struct Carrier {
 impl Carrier {
     fn carry(mut self) {
         // The kernel would hide megabytes from the server.
-        setsockopt(&self.plain, sockopt::SndBuf, &4096).expect("set");
+        setsockopt(&self.plain, sockopt::SndBuf, &32_768).expect("set");
+        setsockopt(&self.secret, sockopt::RcvBuf, &32_768).expect("set");
         self.plain.set_nonblocking(true).expect("set");
         self.secret.set_nonblocking(true).expect("set");
         // Either end may have gone.
