@@ -37,6 +37,8 @@ mod stream;
 mod stress;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_stress;
 mod trouble;
 #[cfg(feature = "tls")]
 mod tunnel;
