@@ -407,6 +407,16 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_for_further_names_and_goes_where_it_is_told() {
+        let Ok(Asked::Cert(cert)) = asked("boardcast cert --out /tmp/x pi.example.org 10.0.0.7")
+        else {
+            panic!("no certificate")
+        };
+        assert_eq!(cert.names, ["pi.example.org", "10.0.0.7"]);
+        assert_eq!((cert.out, cert.force), (PathBuf::from("/tmp/x"), false));
+    }
+
+    #[test]
     fn wrong_usage_is_one_line() {
         for line in [
             "boardcast --interval 1",

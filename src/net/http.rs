@@ -30,6 +30,9 @@ pub struct Request {
     secure: bool,
 }
 
+/// What begins the answer to a request without TLS, where TLS is spoken.
+pub(crate) const SEE_HTTPS: &str = "this port speaks TLS: ";
+
 /// How the end of a body is told (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -145,7 +148,7 @@ impl Request {
         // `OPTIONS *` has no path.
         let path = if path.starts_with('/') { path } else { "/" };
         let place = format!("https://{host}{path}");
-        Response::text(308, format!("this port speaks TLS: {place}"))
+        Response::text(308, format!("{SEE_HTTPS}{place}"))
             .header("Location", place)
             // Kept for ever, it would outlive the day on which TLS is switched off.
             .header("Cache-Control", "no-store")

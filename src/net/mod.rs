@@ -64,5 +64,6 @@ pub(crate) use self::{
     dial::{Target, Wishes, dial},
     dialed::{Bounds, Dialed, Heard, Reader},
     gate::own_addresses,
+    http::SEE_HTTPS,
     link::{Link, next_id},
 };

@@ -3,6 +3,9 @@
 //! `fixture` starts servers (in this process, with bounds that a test can wait
 //! for, or the real binary) and plays clients that behave and that do not.
 
+// `tunnel` runs some of the tests once more, over TLS.
+#![cfg_attr(feature = "tls", allow(clippy::duplicate_mod))]
+
 #[cfg(feature = "tls")]
 mod authority;
 mod binary;

@@ -15,7 +15,7 @@ use std::{
 use boardcast::{
     net::{Answer as NetAnswer, Application, Gate, Limits, Request, Response, Upgrade},
     telemetry::HubSettings,
-    websocket::{CloseCode, Connection, Message, WebSocket},
+    websocket::{CloseCode, Connection, Message, Server, WebSocket},
 };
 use nix::sys::signal::Signal;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -215,6 +215,23 @@ fn whom_there_is_no_room_for_hears_an_alert() {
     assert!(error.contains("InternalError"), "{error}");
 }
 
+#[test]
+fn a_programs_own_server_speaks_it_too() {
+    let authority = Authority::new("program");
+    let server = Server::builder().listen("127.0.0.1:0").tls(authority.tls()).bind();
+    let server = server.expect("bound").start(|ws: &Connection, request: &Request| {
+        ws.send(request.url()).expect("open");
+        |_: Message| {}
+    });
+    let server = Engine::from(server.expect("started"));
+    let mut ws = websocket(&authority, server.address).expect("connected");
+    let url = ws.recv_timeout(PATIENCE).expect("in time").expect("open");
+    assert_eq!(
+        url.as_text(),
+        Some(&*format!("wss://{}/ws", ws.url().split('/').nth(2).expect("a host")))
+    );
+}
+
 /// Our own client, trusting the authority.
 fn websocket(authority: &Authority, address: SocketAddr) -> boardcast::Result<WebSocket> {
     let url = format!("wss://localhost:{}/ws", address.port());
@@ -371,6 +388,13 @@ fn the_clients_reach_a_board_that_they_trust() {
             assert!(String::from_utf8_lossy(&output.stdout).contains("cpu/usage"));
         }
     }
+    let found = run(&["doctor", "--port", &port.to_string()]);
+    let told = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(
+        told.contains(&format!("a server runs, with TLS: https://127.0.0.1:{port}/")),
+        "{told}"
+    );
+
     let https = format!("https://localhost:{port}/");
     let mut with_variable = command(env!("CARGO_BIN_EXE_boardcast"));
     with_variable.args(["once", &https]).env("SSL_CERT_FILE", &authority.file);

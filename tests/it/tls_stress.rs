@@ -19,7 +19,7 @@ fn cost<S: Read + Write>(server: &Binary, dial: impl Fn() -> S) -> (f64, Duratio
     let open = || {
         let request = format!("ws://{}/ws", server.address).into_client_request();
         let opened = tungstenite::client(request.expect("a request"), dial());
-        let (mut socket, _) = opened.ok().expect("connected");
+        let Ok((mut socket, _)) = opened else { panic!("not connected") };
         let next = |socket: &mut WebSocket<S>| socket.read().expect("a message").to_string();
         while !next(&mut socket).contains("\"snapshot\":true") {}
         socket
