@@ -298,10 +298,11 @@ impl EngineView {
             taken,
         );
         page.single("boardcast_transit_limit_bytes", "gauge", "The most that may be.", most);
-        let counters: [(&str, &str, &Counter); 28] = [
+        let counters: [(&str, &str, &Counter); 29] = [
             ("accepted", "Connections accepted.", &stats.accepted),
             ("accept_errors", "Accepts that failed for want of room.", &stats.accept_errors),
             ("refused_full", "Refused: all connections taken.", &stats.refused_full),
+            ("refused_tls", "Refused: no TLS came about.", &stats.refused_tls),
             ("refused_address", "Refused: too many of one address.", &stats.refused_address),
             ("refused_forbidden", "Refused: network, name or origin.", &stats.refused_forbidden),
             (

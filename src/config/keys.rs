@@ -426,6 +426,30 @@ pub static KEYS: &[Key] = &[
     .flag("base-path", "PATH")
     .like("/pi")
     .live(),
+    Key::new(
+        "tls_cert",
+        Shape::Text,
+        "Speak TLS, https:// and wss://, with this certificate (PEM); boardcast cert makes one",
+        |config, values| {
+            config.tls_cert = Some(parse_path(one(values))?);
+            Ok(())
+        },
+        |config| config.tls_cert.iter().map(|path| path.display().to_string()).collect(),
+    )
+    .flag("tls-cert", "PATH")
+    .like("/etc/boardcast/tls/cert.pem"),
+    Key::new(
+        "tls_key",
+        Shape::Text,
+        "The certificate's key (PEM); both files are read anew when they change",
+        |config, values| {
+            config.tls_key = Some(parse_path(one(values))?);
+            Ok(())
+        },
+        |config| config.tls_key.iter().map(|path| path.display().to_string()).collect(),
+    )
+    .flag("tls-key", "PATH")
+    .like("/etc/boardcast/tls/key.pem"),
     truth!("demo", demo, "Add simulated sensors, below demo/, to try things out without any").flag("demo", ""),
     Key::new(
         "history_file",
@@ -720,10 +744,8 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), KEYS.len());
-        for key in KEYS
-            .iter()
-            .filter(|key| !matches!(key.name, "name" | "history_file" | "socket" | "tokens"))
-        {
+        let any = ["name", "history_file", "socket", "tokens", "tls_cert", "tls_key"];
+        for key in KEYS.iter().filter(|key| !any.contains(&key.name)) {
             let nonsense = ["no such thing".to_owned()];
             let error = key.set(&mut Config::default(), &nonsense).expect_err(key.name);
             assert!(error.to_string().contains("no such thing"), "{}: {error}", key.name);

@@ -24,7 +24,11 @@ mod sources;
 mod table;
 mod values;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use log::LevelFilter;
 
@@ -59,6 +63,11 @@ pub struct Config {
     pub level: LevelFilter,
     /// Who may come in.
     pub gate: GateSettings,
+    /// The certificate that is shown to clients, and its key; with both, TLS is
+    /// spoken.
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key.
+    pub tls_key: Option<PathBuf>,
     /// Whether there are simulated sensors, too.
     pub demo: bool,
     /// The file that keeps history over a restart; `None`: none does.
@@ -178,6 +187,28 @@ pub enum SocketPlace {
     At(PathBuf),
 }
 
+impl Config {
+    /// The certificate and its key, when TLS is to be spoken.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when one of them is missing, or this build has no TLS.
+    pub fn tls(&self) -> Result<Option<(&Path, &Path)>> {
+        let refuse = |why: &str| Err(Error::Setting(why.into()));
+        #[cfg(not(feature = "tls"))]
+        if self.tls_cert.is_some() || self.tls_key.is_some() {
+            return refuse(&format!("tls_cert, tls_key: {}", crate::net::NO_TLS));
+        }
+        match (&self.tls_cert, &self.tls_key) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (Some(_), None) => refuse("tls_cert has no use without its key: set tls_key, too"),
+            (None, Some(_)) => {
+                refuse("tls_key has no use without a certificate: set tls_cert, too")
+            }
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let hub = crate::telemetry::HubSettings::default();
@@ -187,6 +218,8 @@ impl Default for Config {
             name: None,
             level: LevelFilter::Info,
             gate: GateSettings::default(),
+            tls_cert: None,
+            tls_key: None,
             demo: false,
             history_file: None,
             history_every: Duration::from_secs(600),

@@ -49,7 +49,7 @@ use crate::{
     app::App,
     config::{Config, PORT, Request, SocketPlace},
     error::{Error, Result},
-    net::{self, Ended, Limits, Listeners},
+    net::{self, Ended, Limits, Listeners, Tls},
     purse::Plan,
     service,
     sources::{
@@ -85,11 +85,17 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     config.limits.validate()?;
     let terminal = Terminal::now();
     let account = Account::wanted(config.user.as_deref())?;
+    // While it may be read: a key is often the administrator's alone.
+    let tls = config.tls()?.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
     // Before any thread starts: threads inherit the mask.
     let signals = block_signals()?;
     // Before anything is open that a command need not have.
     let helper = Helper::if_needed(&config, &asked, account.as_ref())?;
     let listeners = listen(&config.listen)?;
+    let listeners = match &tls {
+        Some(tls) => listeners.secured(tls.clone()),
+        None => listeners,
+    };
     let udp = config.udp.map(UdpInput::bind).transpose()?;
     match account {
         Some(account) => account.become_theirs()?,
@@ -146,7 +152,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
         app.at_stop(move || drop(demo));
     }
     let hosts = places(device_host(), engine.addresses(), &net::own_addresses());
-    let status = format!("the page is at {}", pages(&hosts).join(" "));
+    let status = format!("the page is at {}", pages(&hosts, tls.is_some()).join(" "));
     let settings = Settings::start(InForce {
         config: config.clone(),
         asked,
@@ -155,6 +161,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
         gatekeeper: Box::new(engine.gatekeeper()),
         launcher: helper::launcher(&config, helper.as_ref()),
         sandbox,
+        tls: tls.clone(),
         status: status.clone(),
     });
     let settings =
@@ -167,7 +174,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     }
 
     if log::log_enabled!(log::Level::Info) {
-        greet(&device, &hosts, &ways_in, &hub);
+        greet(&device, &hosts, tls.is_some(), &ways_in, &hub);
     }
     service::ready(&status);
     let ended = engine.join();

@@ -19,7 +19,7 @@ use super::sandbox::Sandbox;
 use crate::{
     app::App,
     config::{self, Config, KEYS, Request},
-    net::Gate,
+    net::{Gate, Tls},
     service,
     sources::configured::{self, Launcher, Running, SourceSettings},
     telemetry::Hub,
@@ -114,6 +114,8 @@ pub(super) struct InForce {
     /// Who starts commands.
     pub(super) launcher: Launcher,
     pub(super) sandbox: Option<Sandbox>,
+    /// Certificate and key, when TLS is spoken.
+    pub(super) tls: Option<Tls>,
     /// What the service manager is told when all is done.
     pub(super) status: String,
 }
@@ -131,6 +133,9 @@ impl InForce {
     }
 
     fn reload(&mut self, feeds: &Feeds) {
+        if let Some(tls) = &self.tls {
+            tls.refresh();
+        }
         let new = match config::load(&self.asked) {
             Ok(loaded) => loaded,
             Err(complaints) => {

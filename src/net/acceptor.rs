@@ -231,7 +231,11 @@ impl Acceptor {
 
     fn refuse(&mut self, stream: TcpStream, response: &Response, now: Instant) {
         let deadline = now + self.engine.limits.close_time;
-        if let Err(error) = self.refused.add(stream, response, deadline, &self.poll) {
+        let said = match &self.engine.tls {
+            Some(_) => alert(response.status()).to_vec(),
+            None => [response.head(false).as_bytes(), response.body()].concat(),
+        };
+        if let Err(error) = self.refused.add(stream, &said, deadline, &self.poll) {
             log::debug!("a refused peer went first: {error}");
         }
     }
@@ -285,6 +289,15 @@ impl Acceptor {
         }
         Ended::Stopped
     }
+}
+
+/// What a peer is told that speaks TLS: an alert, the one thing that may be
+/// said before a handshake (RFC 8446 section 6), for which there is no thread
+/// here. Its words are few: `access_denied` for 403, `internal_error` for all
+/// else.
+fn alert(status: u16) -> [u8; 7] {
+    let description = if status == 403 { 49 } else { 80 };
+    [21, 3, 3, 0, 2, 2, description]
 }
 
 fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
@@ -369,15 +382,13 @@ impl Refused {
     fn add(
         &mut self,
         mut stream: TcpStream,
-        response: &Response,
+        said: &[u8],
         deadline: Instant,
         poll: &Poll,
     ) -> io::Result<()> {
         stream.set_nonblocking(true)?;
-        let mut bytes = response.head(false).into_bytes();
-        bytes.extend_from_slice(response.body());
         // A fresh socket takes some hundred bytes; whoever takes less gets less.
-        let _ = stream.write(&bytes)?;
+        let _ = stream.write(said)?;
         stream.shutdown(Shutdown::Write)?;
         if self.list.len() >= self.most {
             self.list.pop_front();

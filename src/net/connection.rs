@@ -29,6 +29,7 @@ use super::{
     socket::Socket,
     stats::Stats,
     stream,
+    tls::{Greeting, Tls},
 };
 use crate::{
     message::{CloseCode, Message},
@@ -144,6 +145,8 @@ pub(super) struct Engine {
     pub(super) purse: Purse,
     pub(super) stats: Arc<Stats>,
     pub(super) pool: Pool,
+    /// What all listeners speak, when they do.
+    pub(super) tls: Option<Tls>,
 }
 
 impl Engine {
@@ -156,8 +159,9 @@ impl Engine {
 /// The whole life of a connection. A panic ends this connection only.
 pub(super) fn run(engine: &Engine, socket: &Arc<Socket>, slot: Slot, peer: SocketAddr) {
     let life = AssertUnwindSafe(|| {
-        let conversation = Conversation { engine, socket: socket.clone(), peer, read: Vec::new() };
-        let Some(opening) = conversation.run(slot) else { return };
+        let conversation =
+            Conversation { engine, socket: socket.clone(), peer, read: Vec::new(), misled: false };
+        let Some(opening) = conversation.begin(slot) else { return };
         let Opened { leave, mut handler, read, limits } = opening.open(engine);
         // The handshake went deeper than all that follows, and a stream may
         // stay for months.
@@ -178,6 +182,8 @@ struct Conversation<'a> {
     peer: SocketAddr,
     /// Bytes that were read and not yet understood.
     read: Vec<u8>,
+    /// It speaks plain HTTP where TLS is spoken: it is told so, once.
+    misled: bool,
 }
 
 /// A conversation that becomes a WebSocket.
@@ -193,12 +199,35 @@ struct Opening {
 }
 
 impl Conversation<'_> {
+    /// TLS first, where that is spoken. Its handshake counts as a part of the
+    /// first request's head: both must be there by the same deadline.
+    #[inline(never)]
+    fn begin(mut self, slot: Slot) -> Option<Box<Opening>> {
+        match self.engine.tls.as_ref().map(|tls| tls.greet(&self.socket)) {
+            None | Some(Ok(Greeting::Tls)) => {}
+            Some(Ok(Greeting::Plain)) => self.misled = true,
+            Some(Err(error)) => {
+                // A peer that has gone without a word has not asked for TLS.
+                if self.socket.is_secure() {
+                    self.engine.stats.refused_tls.increment();
+                    log::debug!("{}: refused, no TLS: {error}", self.peer);
+                    self.linger(&slot);
+                }
+                return None;
+            }
+        }
+        self.run(slot)
+    }
+
     // Its frame holds the buffers of all that is inlined into it.
     #[inline(never)]
     fn run(mut self, slot: Slot) -> Option<Box<Opening>> {
         loop {
             let mut request = match self.read_head(&slot) {
-                Ok(Some(request)) => request,
+                Ok(Some(mut request)) => {
+                    request.set_secure(self.socket.is_secure());
+                    request
+                }
                 Ok(None) => return None,
                 Err(refusal) => {
                     self.engine.stats.refused_head.increment();
@@ -233,7 +262,7 @@ impl Conversation<'_> {
                 },
             };
             let response = self.with_cross_origin(&request, response);
-            if !request.keeps_alive() {
+            if !request.keeps_alive() || self.misled {
                 self.say_last(&slot, &response, head_only);
                 return None;
             }
@@ -349,6 +378,9 @@ impl Conversation<'_> {
 
     /// What becomes of a request: first the gate is asked, then the application.
     fn answer(&self, request: &mut Request, slot: &Slot) -> Answer {
+        if self.misled {
+            return Answer::Response(request.see_https());
+        }
         let stats = &self.engine.stats;
         let gate = self.engine.gate();
         if let Some(elsewhere) = gate.moved(request) {
@@ -439,10 +471,15 @@ impl Conversation<'_> {
     /// Answers, and then reads on until the peer's end, so that what it still
     /// sends does not make the kernel reset what we said.
     fn say_last(&self, slot: &Slot, response: &Response, head_only: bool) {
-        if self.say(slot, response, false, head_only).is_err() {
-            return;
+        if self.say(slot, response, false, head_only).is_ok() {
+            self.linger(slot);
         }
-        self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Ends our direction, and reads the other one empty for a moment.
+    #[inline(never)]
+    fn linger(&self, slot: &Slot) {
+        self.socket.finish();
         let deadline = Instant::now() + self.engine.limits.close_time;
         if slot.enter(Phase::Closing, Some(deadline)).is_err() {
             return;
@@ -450,7 +487,7 @@ impl Conversation<'_> {
         let mut left = Limits::LINGER_BYTES;
         let mut buffer = [0; 1024];
         while left > 0 {
-            match self.socket.receive(&mut buffer) {
+            match self.socket.receive_raw(&mut buffer) {
                 Ok(0) | Err(_) => return,
                 Ok(length) => left = left.saturating_sub(length),
             }

@@ -44,6 +44,8 @@ pub struct Stats {
     pub refused_unauthorized: Counter,
     /// Refused: too many wrong tokens.
     pub refused_tries: Counter,
+    /// Refused: no TLS came about.
+    pub refused_tls: Counter,
     /// Refused: head too slow, too long or not HTTP.
     pub refused_head: Counter,
     /// Refused: a body too long, too slow or broken.

@@ -110,6 +110,11 @@ pub(super) fn of(config: &Config, asked: &Request, socket: Option<&Path>) -> Vec
     let mut needs = Needs::default();
     needs.system(&config.root);
     needs.settings(asked);
+    for (whose, path) in [("tls_cert", &config.tls_cert), ("tls_key", &config.tls_key)] {
+        if let Some(path) = path {
+            needs.beside(whose, path, Access::READ);
+        }
+    }
     if let Some(path) = config.gate.token_file() {
         needs.beside("tokens", &path, Access::READ);
     }
