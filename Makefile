@@ -16,7 +16,7 @@
 #
 # For a board (cross/README.md says which TARGET):
 #
-#   make cross TARGET=…         a static binary, with Debian's compiler
+#   make cross TARGET=…         a static binary, with Debian's compiler; FEATURES=tls: one that speaks TLS
 #   make cross-docker TARGET=…  with `cross` and Docker or Podman instead
 #   make test-arm               every test against each static binary, ARM's emulated
 #   make sizes                  what each binary weighs, and why
@@ -27,6 +27,9 @@
 
 CARGO ?= cargo
 ARGS ?=
+# What is built beside the page: FEATURES=tls.
+FEATURES ?=
+features = $(if $(FEATURES),--features "$(FEATURES)")
 
 target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 web := src/web
@@ -40,7 +43,7 @@ page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs
 	deb tarball test-packages test-deploy setup setup-node
 
 run: page
-	$(CARGO) run --release --bin boardcast -- $(ARGS)
+	$(CARGO) run --release $(features) --bin boardcast -- $(ARGS)
 
 page: setup-node $(page)
 
@@ -72,7 +75,7 @@ test: setup $(client)/node_modules/.all $(web)/node_modules/.all page
 	cd $(web) && npm run --silent check && npm test --silent
 	$(CARGO) test --all-features
 	$(CARGO) check --all-targets --no-default-features
-	$(CARGO) build --bins --examples
+	$(CARGO) build --bins --examples --features tls
 	cd tests/peers && BOARDCAST=$(target)/debug/boardcast npm test --silent
 
 bench: setup page
@@ -80,12 +83,12 @@ bench: setup page
 	$(CARGO) bench --bench fanout -- ws prototype floor $(ARGS)
 
 stress: page
-	$(CARGO) test --release --test it stress:: -- --ignored --nocapture --test-threads=1
+	$(CARGO) test --release --features tls --test it stress:: -- --ignored --nocapture --test-threads=1
 
 cross:
 	@tests/setup.sh cross
 	@$(MAKE) --no-print-directory page
-	cross/cargo.sh "$(TARGET)" build --release
+	cross/cargo.sh "$(TARGET)" build --release $(features)
 	@ls -l $(target)/$(TARGET)/release/boardcast
 
 # The images have no Node: the page is bundled before.
@@ -100,8 +103,8 @@ sizes: page
 	@tests/setup.sh cross
 	cross/sizes.sh
 
-# The program that a package holds: for a board, cross-built; else this machine's own.
-packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET),$(CARGO) build --release --locked)
+# The program that a package holds: for a board, cross-built; else this machine's own. It speaks TLS.
+packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET) FEATURES=tls,$(CARGO) build --release --locked --features tls)
 
 deb tarball: page
 	$(packaged)

@@ -8,6 +8,7 @@ use clap::{
 };
 
 use crate::{
+    cert::Cert,
     config::{Config, Flags, KEYS, Key, PORT, Request, Shape},
     doctor::Doctor,
     net::Role,
@@ -107,6 +108,22 @@ enum Command {
         #[command(subcommand)]
         task: TokenTask,
     },
+    /// Make a certificate for this board, signed by itself, and its key.
+    ///
+    /// It is for the board's names and addresses, and for those that are named
+    /// here, and valid for 800 days. docs/tls.md says how it is trusted, and
+    /// what else there is.
+    Cert {
+        /// Names beside the board's own: pi.example.org, 10.0.0.7.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// The folder for cert.pem and key.pem.
+        #[arg(long, value_name = "FOLDER", default_value = "/etc/boardcast/tls")]
+        out: PathBuf,
+        /// Replace what is there; a server that runs takes it up by itself.
+        #[arg(long)]
+        force: bool,
+    },
     /// Say what was found on this board, what was not and why, with the mend.
     ///
     /// It needs no server and no rights, and changes nothing; as root it sees
@@ -185,13 +202,18 @@ struct What {
     json: bool,
     #[command(flatten)]
     shown: Shown,
+    /// For https:// and wss://: trust the certificates in this file (PEM) instead of the system's;
+    /// the board's own cert.pem, say.
+    #[arg(long, value_name = "FILE")]
+    authority: Option<PathBuf>,
 }
 
 impl What {
     fn into_watch(self, max_hz: Option<f64>) -> Result<Box<Watch>, String> {
         let token = self.shown.secret()?;
         let arguments: Vec<_> = self.address.into_iter().chain(self.filters).collect();
-        let watch = Watch::parse(&arguments, max_hz, self.json).map(|watch| watch.showing(token));
+        let watch = Watch::parse(&arguments, max_hz, self.json)
+            .and_then(|watch| watch.showing(token).trusting(self.authority));
         watch.map(Box::new).map_err(|error| one_line(&error.to_string()))
     }
 }
@@ -244,8 +266,11 @@ impl FromArgMatches for Serve {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut flags: Flags = Vec::new();
         for key in KEYS.iter().filter(|key| key.flag.is_some()) {
-            let values = match key.shape {
-                Shape::Truth => matches.get_flag(key.name).then(|| vec!["true".to_owned()]),
+            let values = match (key.shape, key.flag) {
+                (Shape::Truth, Some((option, _))) => {
+                    let truth = !option.starts_with("no-");
+                    matches.get_flag(key.name).then(|| vec![truth.to_string()])
+                }
                 _ => matches.get_many(key.name).map(|values| values.cloned().collect()),
             };
             flags.extend(values.map(|values| (key, values)));
@@ -324,6 +349,8 @@ pub enum Asked {
     Put(Put),
     /// Do something with tokens.
     Token(Token),
+    /// Make a certificate.
+    Cert(Cert),
     /// Look what is wrong with this board.
     Doctor(Doctor),
     /// Print this and end.
@@ -356,6 +383,9 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
         Some(Command::Watch { what, max_hz }) => return what.into_watch(max_hz).map(Asked::Watch),
         Some(Command::Once(what)) => return what.into_watch(None).map(Asked::Once),
         Some(Command::Channels(what)) => return what.into_watch(None).map(Asked::Channels),
+        Some(Command::Cert { names, out, force }) => {
+            return Ok(Asked::Cert(Cert { names, out, force }));
+        }
         Some(Command::Doctor { port, json, root }) => {
             return Ok(Asked::Doctor(Doctor { root, port, json }));
         }
@@ -446,6 +476,16 @@ mod tests {
         }
         let config = config("boardcast serve --stdin --socket none --udp 8125");
         assert!(config.stdin && config.socket == SocketPlace::None && config.udp.is_some());
+    }
+
+    #[test]
+    fn a_certificate_is_for_further_names_and_goes_where_it_is_told() {
+        let Ok(Asked::Cert(cert)) = asked("boardcast cert --out /tmp/x pi.example.org 10.0.0.7")
+        else {
+            panic!("no certificate")
+        };
+        assert_eq!(cert.names, ["pi.example.org", "10.0.0.7"]);
+        assert_eq!((cert.out, cert.force), (PathBuf::from("/tmp/x"), false));
     }
 
     #[test]

@@ -18,6 +18,7 @@ has_node() { has npm && node -e 'process.exit(parseInt(process.versions.node) < 
 has_chromium() { has "${CHROMIUM:-/usr/bin/chromium}"; }
 has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_curl() { has curl; }
+has_certutil() { has certutil && has openssl; }
 has_socat() { has socat && has nc; }
 has_debian_rust() { [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library/std ]; }
 has_emulator() { has qemu-arm && has qemu-aarch64; }
@@ -86,6 +87,7 @@ if [ "$1" = all ]; then
     need has_chromium chromium
     need has_venv python3 python3-venv
     need has_curl curl
+    need has_certutil libnss3-tools openssl
     need has_socat socat netcat-openbsd
 fi
 if [ "$1" = arm ]; then

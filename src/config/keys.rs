@@ -162,6 +162,17 @@ fn parse_name(text: &str) -> Result<String> {
     Err(Error::Setting(format!("{text:?} is no name for a board: use 1 to 64 bytes of plain text")))
 }
 
+/// As useradd(8) has them, or a number.
+fn parse_user(text: &str) -> Result<String> {
+    let fine = !text.is_empty()
+        && text.len() <= 32
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.$".contains(&byte));
+    if fine {
+        return Ok(text.to_owned());
+    }
+    Err(Error::Setting(format!("{text:?} is no user's name: write one as in boardcast")))
+}
+
 fn parse_level(text: &str) -> Result<LevelFilter> {
     text.parse().map_err(|_| {
         Error::Setting(format!("{text:?} is no level: use off, error, warn, info, debug or trace"))
@@ -415,6 +426,30 @@ pub static KEYS: &[Key] = &[
     .flag("base-path", "PATH")
     .like("/pi")
     .live(),
+    Key::new(
+        "tls_cert",
+        Shape::Text,
+        "Speak TLS, https:// and wss://, with this certificate (PEM); boardcast cert makes one",
+        |config, values| {
+            config.tls_cert = Some(parse_path(one(values))?);
+            Ok(())
+        },
+        |config| config.tls_cert.iter().map(|path| path.display().to_string()).collect(),
+    )
+    .flag("tls-cert", "PATH")
+    .like("/etc/boardcast/tls/cert.pem"),
+    Key::new(
+        "tls_key",
+        Shape::Text,
+        "The certificate's key (PEM); both files are read anew when they change",
+        |config, values| {
+            config.tls_key = Some(parse_path(one(values))?);
+            Ok(())
+        },
+        |config| config.tls_key.iter().map(|path| path.display().to_string()).collect(),
+    )
+    .flag("tls-key", "PATH")
+    .like("/etc/boardcast/tls/key.pem"),
     truth!("demo", demo, "Add simulated sensors, below demo/, to try things out without any").flag("demo", ""),
     Key::new(
         "history_file",
@@ -439,6 +474,19 @@ pub static KEYS: &[Key] = &[
         |config| vec![show_time(config.history_every)],
     )
     .flag("history-every", "TIME"),
+    Key::new(
+        "memory",
+        Shape::Size,
+        "Memory that the program may take, kernel aside; history gives way first [default: what the \
+         system lets it]",
+        |config, values| {
+            config.memory = Some(parse_size_in(one(values), 8 << 20, 1 << 30)?);
+            Ok(())
+        },
+        |config| config.memory.iter().map(|&bytes| show_size(bytes)).collect(),
+    )
+    .flag("memory", "SIZE")
+    .like("16MiB"),
     size!(
         "history_size",
         history_bytes,
@@ -465,6 +513,16 @@ pub static KEYS: &[Key] = &[
     .flag("socket", "PATH")
     .like("/run/boardcast/boardcast.sock"),
     Key::new(
+        "socket_clients",
+        Shape::Count,
+        "Programs that may be connected to it at a time [default: 16]",
+        |config, values| {
+            config.socket_clients = parse_count_in(one(values), 1, 1024)? as usize;
+            Ok(())
+        },
+        |config| vec![config.socket_clients.to_string()],
+    ),
+    Key::new(
         "udp",
         Shape::Text,
         "Take readings over UDP; a port alone is for this machine only [default: nowhere]",
@@ -476,6 +534,30 @@ pub static KEYS: &[Key] = &[
     )
     .flag("udp", "ADDR:PORT")
     .like("127.0.0.1:8125"),
+    Key::new(
+        "user",
+        Shape::Text,
+        "Become this user once all is bound, when started as root [default: none]",
+        |config, values| {
+            config.user = Some(parse_user(one(values))?);
+            Ok(())
+        },
+        |config| list(config.user.as_slice()),
+    )
+    .flag("user", "NAME")
+    .like("boardcast"),
+    Key::new(
+        "sandbox",
+        Shape::Truth,
+        "Close a sandbox around the server, which then opens no file but those that it needs \
+         [default: true; --no-sandbox is for debugging]",
+        |config, values| {
+            config.sandbox = truth(values)?;
+            Ok(())
+        },
+        |config| vec![config.sandbox.to_string()],
+    )
+    .flag("no-sandbox", ""),
     Key::new(
         "max_connections",
         Shape::Count,
@@ -568,6 +650,41 @@ pub static KEYS: &[Key] = &[
         1 << 20
     ),
     size!(
+        "publisher_message_size",
+        limits.publisher_bytes,
+        "The longest message of a viewer that may publish [default: 64KiB]",
+        1024,
+        1 << 20
+    ),
+    count!(
+        "publisher_message_rate",
+        publisher_rate,
+        "Messages a second of a viewer that may publish [default: 200]",
+        1,
+        100_000
+    ),
+    size!(
+        "transit_size",
+        limits.transit_bytes,
+        "Memory for bodies, long messages and large answers under way, together [default: 16MiB]",
+        65_536,
+        256 << 20
+    ),
+    count!(
+        "refused_peers",
+        refused_peers,
+        "Refused peers that are given time to read why [default: 16]",
+        1,
+        1024
+    ),
+    size!(
+        "read_buffer",
+        limits.read_buffer,
+        "The buffer for what a viewer says; longer messages make room [default: 512]",
+        256,
+        65_536
+    ),
+    size!(
         "stack_size",
         limits.stack_bytes,
         "Stack of a connection's thread; what is not touched costs nothing [default: 128KiB]",
@@ -581,9 +698,18 @@ pub static KEYS: &[Key] = &[
         4096,
         8 << 20
     ),
+    size!(
+        "not_sent",
+        limits.not_sent,
+        "Of that, what may be there that is not on its way yet [default: 16KiB]",
+        1024,
+        8 << 20
+    ),
     time!(ping_every, "How often a viewer is pinged [default: 20s]", 1000),
     time!(silence, "After how long without a sign of life a viewer is ended [default: 45s]", 2000),
     time!(stuck, "How long a viewer may take nothing before it is ended [default: 10s]", 1000),
+    time!(close_time, "How long the end of a connection may take [default: 2s]", 100),
+    time!(stop_time, "How long all connections may take to end at a stop [default: 5s]", 100),
 ];
 
 #[cfg(test)]
@@ -618,10 +744,8 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), KEYS.len());
-        for key in KEYS
-            .iter()
-            .filter(|key| !matches!(key.name, "name" | "history_file" | "socket" | "tokens"))
-        {
+        let any = ["name", "history_file", "socket", "tokens", "tls_cert", "tls_key"];
+        for key in KEYS.iter().filter(|key| !any.contains(&key.name)) {
             let nonsense = ["no such thing".to_owned()];
             let error = key.set(&mut Config::default(), &nonsense).expect_err(key.name);
             assert!(error.to_string().contains("no such thing"), "{}: {error}", key.name);

@@ -24,10 +24,15 @@ mod sources;
 mod table;
 mod values;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use log::LevelFilter;
 
+pub(crate) use self::values::show_size;
 pub use self::{
     complaint::{Complaint, Place},
     keys::{KEYS, Key, Shape},
@@ -58,6 +63,11 @@ pub struct Config {
     pub level: LevelFilter,
     /// Who may come in.
     pub gate: GateSettings,
+    /// The certificate that is shown to clients, and its key; with both, TLS is
+    /// spoken.
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key.
+    pub tls_key: Option<PathBuf>,
     /// Whether there are simulated sensors, too.
     pub demo: bool,
     /// The file that keeps history over a restart; `None`: none does.
@@ -70,12 +80,21 @@ pub struct Config {
     pub ring_bytes: usize,
     /// The most channels.
     pub max_channels: usize,
+    /// The memory that the program may take, in bytes; `None`: what the system
+    /// lets it.
+    pub memory: Option<usize>,
     /// Whether readings come on standard input.
     pub stdin: bool,
     /// Where readings come in over a Unix socket.
     pub socket: SocketPlace,
+    /// Clients of that socket at a time.
+    pub socket_clients: usize,
     /// Where readings come in over UDP; `None`: nowhere.
     pub udp: Option<SocketAddr>,
+    /// Whom to become once all is bound, when started as root; `None`: nobody else.
+    pub user: Option<String>,
+    /// Whether a sandbox is closed around the server.
+    pub sandbox: bool,
     /// The engine's bounds.
     pub limits: Limits,
     /// The sources that the settings name.
@@ -84,6 +103,8 @@ pub struct Config {
     pub rules: Rules,
     /// Where `proc` and `sys` are; `/` on a board.
     pub root: PathBuf,
+    /// The names of the settings that somebody has made.
+    pub chosen: Vec<&'static str>,
 }
 
 /// Who may come in; each as its setting says it.
@@ -115,12 +136,23 @@ impl GateSettings {
         Networks::local(self.allow.clone()).except(self.deny.clone())
     }
 
+    /// The file of tokens: the one that is named, or the one that the service
+    /// manager has passed by `LoadCredential=boardcast.tokens:PATH`
+    /// (systemd.exec(5), "Credentials").
+    pub fn token_file(&self) -> Option<PathBuf> {
+        let passed = || {
+            let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+            Some(PathBuf::from(folder).join("boardcast.tokens")).filter(|path| path.exists())
+        };
+        self.tokens.clone().or_else(passed)
+    }
+
     /// The gate that they ask for.
     ///
     /// # Errors
     /// As of [`Tokens::read`], and when tokens are needed and there are none.
     pub fn gate(&self) -> Result<Gate> {
-        let tokens = match self.tokens.clone().or_else(passed_tokens) {
+        let tokens = match self.token_file() {
             Some(path) => Tokens::read(&path)?,
             None if self.view_needs_token => {
                 let why = "view_needs_token is set, and there is no file of tokens: name one with \
@@ -143,13 +175,6 @@ impl GateSettings {
     }
 }
 
-/// The file that the service manager has passed, by
-/// `LoadCredential=boardcast.tokens:PATH` (systemd.exec(5), "Credentials").
-pub fn passed_tokens() -> Option<PathBuf> {
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
-    Some(PathBuf::from(folder).join("boardcast.tokens")).filter(|path| path.exists())
-}
-
 /// Where the Unix socket for pushed readings is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SocketPlace {
@@ -162,6 +187,28 @@ pub enum SocketPlace {
     At(PathBuf),
 }
 
+impl Config {
+    /// The certificate and its key, when TLS is to be spoken.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when one of them is missing, or this build has no TLS.
+    pub fn tls(&self) -> Result<Option<(&Path, &Path)>> {
+        let refuse = |why: &str| Err(Error::Setting(why.into()));
+        #[cfg(not(feature = "tls"))]
+        if self.tls_cert.is_some() || self.tls_key.is_some() {
+            return refuse(&format!("tls_cert, tls_key: {}", crate::net::NO_TLS));
+        }
+        match (&self.tls_cert, &self.tls_key) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (Some(_), None) => refuse("tls_cert has no use without its key: set tls_key, too"),
+            (None, Some(_)) => {
+                refuse("tls_key has no use without a certificate: set tls_cert, too")
+            }
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let hub = crate::telemetry::HubSettings::default();
@@ -171,19 +218,26 @@ impl Default for Config {
             name: None,
             level: LevelFilter::Info,
             gate: GateSettings::default(),
+            tls_cert: None,
+            tls_key: None,
             demo: false,
             history_file: None,
             history_every: Duration::from_secs(600),
             history_bytes: hub.history_bytes,
             ring_bytes: hub.ring_bytes,
             max_channels: hub.max_channels,
+            memory: None,
             stdin: false,
             socket: SocketPlace::Usual,
+            socket_clients: 16,
             udp: None,
+            user: None,
+            sandbox: true,
             limits: Limits::default(),
             sources: Vec::new(),
             rules: Rules::default(),
             root: "/".into(),
+            chosen: Vec::new(),
         }
     }
 }

@@ -30,6 +30,7 @@ use super::{
     server::Ended,
     slots::{Refusal, Slots},
     socket::Socket,
+    stats::Stats,
 };
 use crate::{
     error::{Error, Result},
@@ -44,8 +45,6 @@ const REFUSED: usize = 1 << 16;
 /// The first pause after the system had no descriptor or memory for us.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Refused peers that are read empty at a time; beyond, the oldest goes.
-const MOST_REFUSED: usize = 16;
 
 /// What others ask of the accept loop.
 #[derive(Debug, Default)]
@@ -232,7 +231,11 @@ impl Acceptor {
 
     fn refuse(&mut self, stream: TcpStream, response: &Response, now: Instant) {
         let deadline = now + self.engine.limits.close_time;
-        if let Err(error) = self.refused.add(stream, response, deadline, &self.poll) {
+        let said = match &self.engine.tls {
+            Some(_) => alert(response.status()).to_vec(),
+            None => [response.head(false).as_bytes(), response.body()].concat(),
+        };
+        if let Err(error) = self.refused.add(stream, &said, deadline, &self.poll) {
             log::debug!("a refused peer went first: {error}");
         }
     }
@@ -286,6 +289,15 @@ impl Acceptor {
         }
         Ended::Stopped
     }
+}
+
+/// What a peer is told that speaks TLS: an alert, the one thing that may be
+/// said before a handshake (RFC 8446 section 6), for which there is no thread
+/// here. Its words are few: `access_denied` for 403, `internal_error` for all
+/// else.
+fn alert(status: u16) -> [u8; 7] {
+    let description = if status == 403 { 49 } else { 80 };
+    [21, 3, 3, 0, 2, 2, description]
 }
 
 fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
@@ -345,10 +357,13 @@ fn open_spare() -> Option<File> {
 }
 
 /// Peers that were refused and are read empty before they are closed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Refused {
     list: VecDeque<RefusedPeer>,
     next: usize,
+    /// The most at a time; beyond, the oldest goes.
+    most: usize,
+    stats: Arc<Stats>,
 }
 
 #[derive(Debug)]
@@ -360,21 +375,24 @@ struct RefusedPeer {
 }
 
 impl Refused {
+    pub(super) fn new(most: usize, stats: &Arc<Stats>) -> Self {
+        Self { list: VecDeque::new(), next: 0, most, stats: stats.clone() }
+    }
+
     fn add(
         &mut self,
         mut stream: TcpStream,
-        response: &Response,
+        said: &[u8],
         deadline: Instant,
         poll: &Poll,
     ) -> io::Result<()> {
         stream.set_nonblocking(true)?;
-        let mut bytes = response.head(false).into_bytes();
-        bytes.extend_from_slice(response.body());
         // A fresh socket takes some hundred bytes; whoever takes less gets less.
-        let _ = stream.write(&bytes)?;
+        let _ = stream.write(said)?;
         stream.shutdown(Shutdown::Write)?;
-        if self.list.len() == MOST_REFUSED {
+        if self.list.len() >= self.most {
             self.list.pop_front();
+            self.stats.refused_early.increment();
         }
         self.next = (self.next + 1) % REFUSED;
         let token = REFUSED + self.next;

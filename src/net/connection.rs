@@ -29,8 +29,12 @@ use super::{
     socket::Socket,
     stats::Stats,
     stream,
+    tls::{Greeting, Tls},
 };
-use crate::message::{CloseCode, Message};
+use crate::{
+    message::{CloseCode, Message},
+    purse::{Purse, Taken},
+};
 
 /// What a server serves. One value serves all connections at the same time.
 pub trait Application: Send + Sync + 'static {
@@ -81,25 +85,17 @@ pub struct Upgrade {
     id: u64,
     protocol: Option<String>,
     cursor: Option<Box<dyn Cursor>>,
-    allowance: Option<Allowance>,
+    publisher: bool,
     open: Open,
 }
 
-/// What a client may send that is to be let say more than others.
-#[derive(Clone, Copy)]
-struct Allowance {
-    message_bytes: usize,
-    message_rate: u32,
-}
-
-impl Allowance {
-    fn widen(self, limits: &Limits) -> Limits {
-        Limits {
-            message_bytes: limits.message_bytes.max(self.message_bytes),
-            message_rate: limits.message_rate.max(self.message_rate),
-            message_burst: limits.message_burst.max(self.message_rate.saturating_mul(2)),
-            ..limits.clone()
-        }
+/// What a client may send that may publish.
+fn publishers(limits: &Limits) -> Limits {
+    Limits {
+        message_bytes: limits.message_bytes.max(limits.publisher_bytes),
+        message_rate: limits.message_rate.max(limits.publisher_rate),
+        message_burst: limits.message_burst.max(limits.publisher_rate.saturating_mul(2)),
+        ..limits.clone()
     }
 }
 
@@ -110,7 +106,7 @@ impl Upgrade {
         open: impl FnOnce(&Connection, &Request) -> H + Send + 'static,
     ) -> Self {
         let open: Open = Box::new(move |connection, request| Box::new(open(connection, request)));
-        Self { id: link::next_id(), protocol: None, cursor: None, allowance: None, open }
+        Self { id: link::next_id(), protocol: None, cursor: None, publisher: false, open }
     }
 
     /// Names the subprotocol that was chosen among those offered.
@@ -119,10 +115,10 @@ impl Upgrade {
         self
     }
 
-    /// Lets this client say more than the [`Limits`] allow all: messages of so
-    /// many bytes, so many a second, and twice as many at once.
-    pub fn allow(mut self, message_bytes: usize, message_rate: u32) -> Self {
-        self.allowance = Some(Allowance { message_bytes, message_rate });
+    /// Lets this client say more than others: what the [`Limits`] allow one
+    /// that may publish.
+    pub fn publisher(mut self) -> Self {
+        self.publisher = true;
         self
     }
 
@@ -145,8 +141,12 @@ pub(super) struct Engine {
     pub(super) gate: Arc<RwLock<Gate>>,
     pub(super) tries: Arc<Tries>,
     pub(super) limits: Limits,
+    /// For what is under way.
+    pub(super) purse: Purse,
     pub(super) stats: Arc<Stats>,
     pub(super) pool: Pool,
+    /// What all listeners speak, when they do.
+    pub(super) tls: Option<Tls>,
 }
 
 impl Engine {
@@ -159,14 +159,15 @@ impl Engine {
 /// The whole life of a connection. A panic ends this connection only.
 pub(super) fn run(engine: &Engine, socket: &Arc<Socket>, slot: Slot, peer: SocketAddr) {
     let life = AssertUnwindSafe(|| {
-        let conversation = Conversation { engine, socket: socket.clone(), peer, read: Vec::new() };
-        let Some(opening) = conversation.run(slot) else { return };
+        let conversation =
+            Conversation { engine, socket: socket.clone(), peer, read: Vec::new(), misled: false };
+        let Some(opening) = conversation.begin(slot) else { return };
         let Opened { leave, mut handler, read, limits } = opening.open(engine);
         // The handshake went deeper than all that follows, and a stream may
         // stay for months.
         crate::sys::release_unused_stack();
         let limits = limits.as_deref().unwrap_or(&engine.limits);
-        stream::run(&leave.0, &mut *handler, read, limits, &engine.stats);
+        stream::run(&leave.0, &mut *handler, read, limits, engine);
     });
     if catch_unwind(life).is_err() {
         engine.stats.panics.increment();
@@ -181,6 +182,8 @@ struct Conversation<'a> {
     peer: SocketAddr,
     /// Bytes that were read and not yet understood.
     read: Vec<u8>,
+    /// It speaks plain HTTP where TLS is spoken: it is told so, once.
+    misled: bool,
 }
 
 /// A conversation that becomes a WebSocket.
@@ -196,12 +199,35 @@ struct Opening {
 }
 
 impl Conversation<'_> {
+    /// TLS first, where that is spoken. Its handshake counts as a part of the
+    /// first request's head: both must be there by the same deadline.
+    #[inline(never)]
+    fn begin(mut self, slot: Slot) -> Option<Box<Opening>> {
+        match self.engine.tls.as_ref().map(|tls| tls.greet(&self.socket)) {
+            None | Some(Ok(Greeting::Tls)) => {}
+            Some(Ok(Greeting::Plain)) => self.misled = true,
+            Some(Err(error)) => {
+                // A peer that has gone without a word has not asked for TLS.
+                if self.socket.is_secure() {
+                    self.engine.stats.refused_tls.increment();
+                    log::debug!("{}: refused, no TLS: {error}", self.peer);
+                    self.linger(&slot);
+                }
+                return None;
+            }
+        }
+        self.run(slot)
+    }
+
     // Its frame holds the buffers of all that is inlined into it.
     #[inline(never)]
     fn run(mut self, slot: Slot) -> Option<Box<Opening>> {
         loop {
             let mut request = match self.read_head(&slot) {
-                Ok(Some(request)) => request,
+                Ok(Some(mut request)) => {
+                    request.set_secure(self.socket.is_secure());
+                    request
+                }
                 Ok(None) => return None,
                 Err(refusal) => {
                     self.engine.stats.refused_head.increment();
@@ -214,7 +240,7 @@ impl Conversation<'_> {
             let response = match self.answer(&mut request, &slot) {
                 Answer::Response(response) => response,
                 Answer::Body(body) => match self.read_body(&request, &slot) {
-                    Ok(Some(bytes)) => (body.0)(&request, &bytes),
+                    Ok(Some((bytes, _taken))) => (body.0)(&request, &bytes),
                     Ok(None) => return None,
                     Err(refusal) => refusal,
                 },
@@ -236,7 +262,7 @@ impl Conversation<'_> {
                 },
             };
             let response = self.with_cross_origin(&request, response);
-            if !request.keeps_alive() {
+            if !request.keeps_alive() || self.misled {
                 self.say_last(&slot, &response, head_only);
                 return None;
             }
@@ -282,15 +308,25 @@ impl Conversation<'_> {
         }
     }
 
-    /// Reads the body. `None`: the peer has gone.
+    /// Reads the body, which is counted for as long as what was taken for it
+    /// is kept. `None`: the peer has gone.
     #[inline(never)]
-    fn read_body(&mut self, request: &Request, slot: &Slot) -> Result<Option<Vec<u8>>, Response> {
+    fn read_body(
+        &mut self,
+        request: &Request,
+        slot: &Slot,
+    ) -> Result<Option<(Vec<u8>, Taken)>, Response> {
         let most = self.engine.limits.body_bytes;
+        let stats = self.engine.stats.clone();
+        let refuse = |response: Response| {
+            stats.refused_body.increment();
+            response
+        };
         let too_long = || {
             let sentence = format!("the body is longer than {most} bytes; send several requests");
-            Response::text(413, sentence)
+            refuse(Response::text(413, sentence))
         };
-        let bad = |bad: BadHead| Response::text(bad.status, bad.why);
+        let bad = |bad: BadHead| refuse(Response::text(bad.status, bad.why));
         let framing = request.framing().map_err(bad)?;
         let (length, mut chunks) = match framing {
             Framing::Length(length) if length > most => return Err(too_long()),
@@ -309,6 +345,7 @@ impl Conversation<'_> {
         }
         let mut body = Vec::new();
         let mut buffer = [0; 1024];
+        let mut taken = self.engine.purse.open();
         loop {
             let whole = match &mut chunks {
                 Some(chunks) => chunks.take(&mut self.read, &mut body, most).map_err(bad)?,
@@ -321,13 +358,19 @@ impl Conversation<'_> {
             if body.len() > most {
                 return Err(too_long());
             }
+            // A vector grows by doubling.
+            if !taken.grow_to(2 * body.len()) {
+                self.engine.stats.refused_memory.increment();
+                return Err(busy());
+            }
             if whole {
-                return Ok(Some(body));
+                return Ok(Some((body, taken)));
             }
             let received = self.socket.receive(&mut buffer).unwrap_or(0);
             if received == 0 {
                 let sentence = "the request's body took too long";
-                return if slot.expired() { Err(Response::text(408, sentence)) } else { Ok(None) };
+                let late = || refuse(Response::text(408, sentence));
+                return if slot.expired() { Err(late()) } else { Ok(None) };
             }
             self.read.extend_from_slice(&buffer[..received]);
         }
@@ -335,6 +378,9 @@ impl Conversation<'_> {
 
     /// What becomes of a request: first the gate is asked, then the application.
     fn answer(&self, request: &mut Request, slot: &Slot) -> Answer {
+        if self.misled {
+            return Answer::Response(request.see_https());
+        }
         let stats = &self.engine.stats;
         let gate = self.engine.gate();
         if let Some(elsewhere) = gate.moved(request) {
@@ -425,10 +471,15 @@ impl Conversation<'_> {
     /// Answers, and then reads on until the peer's end, so that what it still
     /// sends does not make the kernel reset what we said.
     fn say_last(&self, slot: &Slot, response: &Response, head_only: bool) {
-        if self.say(slot, response, false, head_only).is_err() {
-            return;
+        if self.say(slot, response, false, head_only).is_ok() {
+            self.linger(slot);
         }
-        self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Ends our direction, and reads the other one empty for a moment.
+    #[inline(never)]
+    fn linger(&self, slot: &Slot) {
+        self.socket.finish();
         let deadline = Instant::now() + self.engine.limits.close_time;
         if slot.enter(Phase::Closing, Some(deadline)).is_err() {
             return;
@@ -436,7 +487,7 @@ impl Conversation<'_> {
         let mut left = Limits::LINGER_BYTES;
         let mut buffer = [0; 1024];
         while left > 0 {
-            match self.socket.receive(&mut buffer) {
+            match self.socket.receive_raw(&mut buffer) {
                 Ok(0) | Err(_) => return,
                 Ok(length) => left = left.saturating_sub(length),
             }
@@ -493,7 +544,7 @@ impl Opening {
     #[inline(never)]
     fn open(self, engine: &Engine) -> Opened {
         let Self { socket, slot, peer, read, request, upgrade, agreement, head } = self;
-        let Upgrade { id, protocol, cursor, allowance, open } = upgrade;
+        let Upgrade { id, protocol, cursor, publisher, open } = upgrade;
         let limits = &engine.limits;
         socket.prepare_stream(limits.send_buffer, limits.not_sent);
         engine.stats.streams.increment();
@@ -518,7 +569,7 @@ impl Opening {
         worker.join(client.clone(), cursor);
         log::debug!("{peer}: a WebSocket");
         let handler = open(&Connection::new(&client, client.id, peer), &request);
-        let limits = allowance.map(|allowance| Box::new(allowance.widen(&engine.limits)));
+        let limits = publisher.then(|| Box::new(publishers(&engine.limits)));
         Opened { leave, handler, read, limits }
     }
 }
@@ -536,6 +587,12 @@ struct Opened {
 pub(super) fn full() -> Response {
     Response::text(503, "all connections are taken; try again in a few seconds")
         .header("Retry-After", "5")
+}
+
+/// The answer when there is no memory for this request.
+pub(crate) fn busy() -> Response {
+    Response::text(503, "too much is under way; try again in a few seconds")
+        .header("Retry-After", "2")
 }
 
 /// Tells the worker that the client is gone, whichever way its thread ends.

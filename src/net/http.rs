@@ -4,7 +4,7 @@
 use std::{
     borrow::Cow,
     fmt::Write as _,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     ops::Range,
 };
 
@@ -34,6 +34,9 @@ pub struct Request {
     /// What the gate found out of who asks.
     pub(super) pass: Pass,
 }
+
+/// What begins the answer to a request without TLS, where TLS is spoken.
+pub(crate) const SEE_HTTPS: &str = "this port speaks TLS: ";
 
 /// How the end of a body is told (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,9 +134,14 @@ impl Request {
         self.pass.may_publish
     }
 
-    /// Whether it came over TLS.
+    /// Whether it came over TLS: `https://` or `wss://`.
     pub fn is_secure(&self) -> bool {
         self.secure
+    }
+
+    /// Notes that it came over TLS.
+    pub(super) fn set_secure(&mut self, secure: bool) {
+        self.secure = secure;
     }
 
     /// Where it went, as the peer wrote it: `ws://pi:8642/ws?channels=cpu`. A
@@ -148,6 +156,24 @@ impl Request {
             url += pair;
         }
         url
+    }
+
+    /// The same place with TLS: what to answer to a request that came without
+    /// to a port that speaks it. Another host than the one that it names itself
+    /// is never named, and one that is none is not repeated.
+    pub(super) fn see_https(&self) -> Response {
+        let host = self.header("host").filter(|host| is_host(host));
+        let Some(host) = host else {
+            return Response::text(400, "this port speaks TLS: write https:// before its address");
+        };
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        // `OPTIONS *` has no path.
+        let path = if path.starts_with('/') { path } else { "/" };
+        let place = format!("https://{host}{path}");
+        Response::text(308, format!("{SEE_HTTPS}{place}"))
+            .header("Location", place)
+            // Kept for ever, it would outlive the day on which TLS is switched off.
+            .header("Cache-Control", "no-store")
     }
 
     /// Every header line, name and value; values that are not visible ASCII
@@ -346,6 +372,21 @@ fn chunk_size(line: &[u8]) -> Option<usize> {
     let hex = !digits.is_empty() && digits.len() <= 7 && digits.iter().all(u8::is_ascii_hexdigit);
     let digits = std::str::from_utf8(digits).ok().filter(|_| hex)?;
     usize::from_str_radix(digits, 16).ok()
+}
+
+/// Whether this is a host, perhaps with a port (RFC 3986 section 3.2.2), in
+/// letters that mean nothing to whoever reads it in an address.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) if address.parse::<Ipv6Addr>().is_ok() => ("v6", rest),
+        _ => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port_fits = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|port| {
+            port.parse::<u16>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit())
+        });
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    port_fits && (1..=253).contains(&name.len()) && name.bytes().all(plain)
 }
 
 fn refuse<T>(status: u16, why: &'static str) -> Result<T, BadHead> {

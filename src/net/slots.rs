@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{limits::Limits, socket::Socket};
+use super::{limits::Limits, socket::Socket, stats::Stats};
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,7 @@ struct Shared {
     streams: usize,
     heads: usize,
     per_address: usize,
+    stats: Arc<Stats>,
     /// Wakes the accept loop.
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -105,7 +106,11 @@ pub(super) struct Occupancy {
 
 impl Slots {
     /// An empty table; `wake` wakes the accept loop.
-    pub(super) fn new(limits: &Limits, wake: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(super) fn new(
+        limits: &Limits,
+        stats: &Arc<Stats>,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(Shared {
             table: Mutex::default(),
             freed: Condvar::new(),
@@ -113,6 +118,7 @@ impl Slots {
             streams: limits.streams(),
             heads: limits.unfinished_heads,
             per_address: limits.per_address,
+            stats: stats.clone(),
             wake: Box::new(wake),
         }))
     }
@@ -125,8 +131,12 @@ impl Slots {
     /// woken when one has finished.
     pub(super) fn room_for_head(&self) -> bool {
         let mut table = self.lock();
-        table.paused = table.heads >= self.0.heads;
-        !table.paused
+        let paused = table.heads >= self.0.heads;
+        if paused && !table.paused {
+            self.0.stats.waited_heads.increment();
+        }
+        table.paused = paused;
+        !paused
     }
 
     /// Takes a place for a new connection, whose head must be there by
@@ -146,8 +156,11 @@ impl Slots {
         if !proxy && !address.is_loopback() && theirs >= self.0.per_address {
             return Err(Refusal::PerAddress);
         }
-        if table.taken >= self.0.connections && !table.evict_idle() {
-            return Err(Refusal::Full);
+        if table.taken >= self.0.connections {
+            if !table.evict_idle() {
+                return Err(Refusal::Full);
+            }
+            self.0.stats.gave_way.increment();
         }
         table.generations = table.generations.wrapping_add(1);
         let generation = table.generations;
@@ -188,6 +201,12 @@ impl Slots {
             }
             place.deadline = None;
             place.expired = true;
+            match place.phase {
+                Phase::Answer => self.0.stats.late_answers.increment(),
+                Phase::Closing => self.0.stats.late_ends.increment(),
+                // Counted by its thread, which says so; or no fault.
+                Phase::Head | Phase::Body | Phase::Stream | Phase::Idle => {}
+            }
             // Its thread still has something to say: 408, or a Close with 1008.
             let speaks = matches!(place.phase, Phase::Head | Phase::Body | Phase::Stream);
             place.socket.shutdown(if speaks { Shutdown::Read } else { Shutdown::Both });
@@ -417,7 +436,7 @@ mod tests {
 
     #[test]
     fn places_are_bounded_in_all_and_per_address_and_come_back() {
-        let slots = Slots::new(&limits(), || {});
+        let slots = Slots::new(&limits(), &Arc::default(), || {});
         let (socket, _peer) = socket();
         let now = Instant::now();
         let enter = |last| slots.enter(peer(last), false, socket.clone(), now, now);
@@ -432,7 +451,7 @@ mod tests {
 
     #[test]
     fn whom_a_proxy_speaks_for_counts_and_not_the_proxy() {
-        let slots = Slots::new(&limits(), || {});
+        let slots = Slots::new(&limits(), &Arc::default(), || {});
         let (socket, _peer) = socket();
         let now = Instant::now();
         let taken: Vec<_> = (0..3)
@@ -451,7 +470,7 @@ mod tests {
 
     #[test]
     fn the_longest_idle_connection_gives_way() {
-        let slots = Slots::new(&limits(), || {});
+        let slots = Slots::new(&limits(), &Arc::default(), || {});
         let (socket, _peer) = socket();
         let now = Instant::now();
         let enter = |last| slots.enter(peer(last), false, socket.clone(), now, now);
@@ -470,7 +489,7 @@ mod tests {
 
     #[test]
     fn some_places_are_kept_for_http() {
-        let slots = Slots::new(&limits(), || {});
+        let slots = Slots::new(&limits(), &Arc::default(), || {});
         let (socket, _peer) = socket();
         let now = Instant::now();
         let taken: Vec<_> = (1..=3)
@@ -486,7 +505,7 @@ mod tests {
     fn the_accept_loop_pauses_at_unfinished_heads_and_is_woken() {
         let woken = Arc::new(AtomicUsize::new(0));
         let seen = woken.clone();
-        let slots = Slots::new(&limits(), move || {
+        let slots = Slots::new(&limits(), &Arc::default(), move || {
             seen.fetch_add(1, Ordering::Relaxed);
         });
         let (socket, _peer) = socket();
@@ -503,7 +522,7 @@ mod tests {
 
     #[test]
     fn a_late_head_keeps_its_writing_side() {
-        let slots = Slots::new(&limits(), || {});
+        let slots = Slots::new(&limits(), &Arc::default(), || {});
         let (socket, mut client) = socket();
         let now = Instant::now();
         let deadline = now + Duration::from_secs(5);

@@ -23,6 +23,7 @@ use tungstenite::{
 
 use super::{
     client::Client,
+    connection::Engine,
     deflate::{Corrupt, Inflater},
     limits::Limits,
     link::{Connection, Handler},
@@ -32,8 +33,11 @@ use crate::{
     error::Error,
     fault,
     message::{CloseCode, CloseEvent, Message},
+    purse::{Purse, Taken},
 };
 
+/// A message of so many bytes is within what every connection may take.
+const SHORT: usize = 2 * 1024;
 /// How much tungstenite may read before it comes back to us.
 const TURN_BYTES: usize = 64 * 1024;
 
@@ -43,7 +47,7 @@ pub(super) fn run(
     handler: &mut dyn Handler,
     already_read: Vec<u8>,
     limits: &Limits,
-    stats: &Stats,
+    engine: &Engine,
 ) {
     let config = WebSocketConfig::default()
         .read_buffer_size(limits.read_buffer)
@@ -51,7 +55,7 @@ pub(super) fn run(
         .max_write_buffer_size(64 * 1024)
         .max_message_size(Some(limits.message_bytes))
         .max_frame_size(Some(limits.message_bytes));
-    let wire = Wire::new(client.clone(), &already_read, limits.message_time);
+    let wire = Wire::new(client.clone(), &already_read, limits, &engine.purse);
     let (inflater, already_read) = match client.agreement {
         Some(agreed) => (Some(Box::new(Inflater::new(agreed, &already_read))), Vec::new()),
         None => (None, already_read),
@@ -65,7 +69,7 @@ pub(super) fn run(
         connection: Connection::new(client, client.id, client.peer),
         messages: Bucket::new(limits.message_rate, limits.message_burst, now),
         controls: Bucket::new(limits.control_rate, limits.control_rate, now),
-        stats,
+        stats: &engine.stats,
     };
     handler.on_open(&stream.connection);
     let event = stream.read_until_closed(handler);
@@ -168,6 +172,7 @@ impl Stream<'_> {
     fn refuse(&mut self, code: CloseCode, reason: &'static str) -> CloseEvent {
         let ended = match code {
             CloseCode::POLICY => &self.stats.ended_policy,
+            CloseCode::TRY_AGAIN_LATER => &self.stats.ended_memory,
             _ => &self.stats.ended_protocol,
         };
         ended.increment();
@@ -196,6 +201,11 @@ pub(super) fn verdict(error: &WsError) -> Verdict {
             if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() =>
         {
             Verdict::Fail(CloseCode::POLICY, "a message took too long")
+        }
+        WsError::Io(error)
+            if error.kind() == io::ErrorKind::OutOfMemory && error.raw_os_error().is_none() =>
+        {
+            Verdict::Fail(CloseCode::TRY_AGAIN_LATER, "too much is under way; come back later")
         }
         WsError::Io(error) if Corrupt::caused(error) => {
             Verdict::Fail(CloseCode::INVALID_DATA, "the compressed data is broken")
@@ -248,12 +258,26 @@ struct Wire {
     message_time: Duration,
     /// When the first byte of the unfinished message or frame came.
     since: Option<Instant>,
+    /// The bytes of the unfinished message so far.
+    under_way: usize,
+    /// The most that a message may have.
+    most: usize,
+    /// What is taken for a message that is long.
+    taken: Taken,
 }
 
 impl Wire {
-    fn new(client: Arc<Client>, already_read: &[u8], message_time: Duration) -> Self {
-        let scanner = Scanner::default();
-        let mut wire = Self { client, scanner, turn_left: 0, message_time, since: None };
+    fn new(client: Arc<Client>, already_read: &[u8], limits: &Limits, purse: &Purse) -> Self {
+        let mut wire = Self {
+            client,
+            scanner: Scanner::default(),
+            turn_left: 0,
+            message_time: limits.message_time,
+            since: None,
+            under_way: 0,
+            most: limits.message_bytes,
+            taken: purse.open(),
+        };
         wire.note(already_read, Instant::now());
         wire
     }
@@ -272,6 +296,24 @@ impl Wire {
         if self.since != before {
             self.client.slot.set_deadline(self.since.map(|since| since + self.message_time));
         }
+        self.under_way = match (self.since, goes_on) {
+            (None, _) => 0,
+            (_, None) => bytes.len(),
+            _ => self.under_way.saturating_add(bytes.len()),
+        };
+    }
+
+    /// Takes memory for the unfinished message, when it is long: tungstenite
+    /// makes room for a frame as soon as it knows its length, and for the
+    /// message beside it. False when there is none.
+    fn afford(&mut self) -> bool {
+        let frame = usize::try_from(self.scanner.payload_left).unwrap_or(usize::MAX);
+        let message = self.under_way.saturating_add(frame).min(self.most);
+        if self.since.is_none() || message <= SHORT {
+            self.taken.clear();
+            return true;
+        }
+        self.taken.grow_to(2 * message)
     }
 
     /// Reads on until the peer's end, so that no reset overtakes our last
@@ -317,6 +359,9 @@ impl Read for Wire {
         self.turn_left -= length;
         self.client.hear(now);
         self.note(&buffer[..length], now);
+        if !self.afford() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         Ok(length)
     }
 }

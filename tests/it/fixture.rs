@@ -47,8 +47,21 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn start(application: Arc<dyn Application>, gate: Gate, limits: Limits) -> Self {
+        Self::listening(Self::anywhere(), application, gate, limits)
+    }
+
+    /// A free port.
+    pub(crate) fn anywhere() -> Listeners {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listeners = Listeners::bind(&[any]).expect("a free port");
+        Listeners::bind(&[any]).expect("a free port")
+    }
+
+    pub(crate) fn listening(
+        listeners: Listeners,
+        application: Arc<dyn Application>,
+        gate: Gate,
+        limits: Limits,
+    ) -> Self {
         Self::from(net::start(listeners, application, gate, limits, None).expect("started"))
     }
 
@@ -106,16 +119,24 @@ impl Board {
     }
 
     pub(crate) fn with(settings: HubSettings, limits: Limits) -> Self {
-        Self::behind(Gate::local(), settings, limits)
+        Self::listening(Engine::anywhere(), settings, limits)
+    }
+
+    pub(crate) fn listening(listeners: Listeners, settings: HubSettings, limits: Limits) -> Self {
+        Self::guarded(listeners, Gate::local(), settings, limits)
     }
 
     /// One that lets in whom this gate does.
-    pub(crate) fn behind(gate: Gate, settings: HubSettings, limits: Limits) -> Self {
+    pub(crate) fn behind(gate: Gate, limits: Limits) -> Self {
+        Self::guarded(Engine::anywhere(), gate, HubSettings::default(), limits)
+    }
+
+    fn guarded(listeners: Listeners, gate: Gate, settings: HubSettings, limits: Limits) -> Self {
         let hub = Hub::new(settings);
         let publisher = hub.publisher("test");
         let channel = publisher.channel(Channel::gauge("count").expect("valid")).expect("declared");
         let app = App::new(hub.clone());
-        let engine = Engine::start(app.clone(), gate, limits);
+        let engine = Engine::listening(listeners, app.clone(), gate, limits);
         app.watch(engine.handle());
         Self { engine, hub, publisher, channel }
     }
@@ -438,7 +459,9 @@ impl Binary {
             let length = out.read_line(&mut greeting).expect("a greeting");
             assert!(length > 0, "it ended after {greeting:?}");
         }
-        let address = greeting.split("ws://").nth(1).and_then(|rest| rest.split('/').next());
+        // ws:// or wss://
+        let stream = greeting.lines().find(|line| line.contains(" stream ")).expect("a stream");
+        let address = stream.split("://").nth(1).and_then(|rest| rest.split('/').next());
         let address = address.and_then(|address| address.parse().ok()).expect("an address");
         Self { child, address, greeting, log, reader: Some(reader) }
     }

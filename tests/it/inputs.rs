@@ -208,6 +208,9 @@ fn clients_of_the_socket_are_bounded_and_one_too_many_is_told() {
     more.set_read_timeout(Some(PATIENCE)).expect("set");
     (&more).read_to_string(&mut answer).expect("the end");
     assert!(answer.starts_with("error: 16 clients"), "{answer}");
+    let page = get(server.address, "/metrics");
+    let counted = r#"boardcast_pushed_refused_clients_total{source="socket"} 1"#;
+    assert!(page.text().contains(counted), "{}", page.text());
     drop(clients);
     wait_for("a free place", || {
         let answer = boardcast_put(&["--socket", folder.socket().to_str()?, "d=1"], "");

@@ -3,8 +3,13 @@
 //! `fixture` starts servers (in this process, with bounds that a test can wait
 //! for, or the real binary) and plays clients that behave and that do not.
 
+// `tunnel` runs some of the tests once more, over TLS.
+#![cfg_attr(feature = "tls", allow(clippy::duplicate_mod))]
+
 mod access;
 mod attacks;
+#[cfg(feature = "tls")]
+mod authority;
 mod binary;
 mod broadcast;
 mod channels;
@@ -23,18 +28,27 @@ mod http;
 mod inputs;
 mod lines;
 mod listing;
+mod memory;
 mod misbehaviour;
 mod platform;
 mod rules;
+mod sandbox;
+#[cfg(feature = "tls")]
+mod secure;
 mod service;
 mod settings;
+mod sick;
 mod slow;
 mod stop;
 mod strain;
 mod stream;
 mod stress;
-#[cfg(all(feature = "tls", not(target_env = "musl")))]
+#[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_stress;
 mod trouble;
+#[cfg(feature = "tls")]
+mod tunnel;
 mod watch;
 mod websocket;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{chaos, crowd, feeds, fixture::*, strain::*, trouble};
+use crate::{chaos, crowd, feeds, fixture::*, sick, strain::*, trouble};
 
 /// As [`wait_for`], for what takes longer; looks a hundred times a second.
 fn wait_long<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -77,6 +77,25 @@ fn one_that_stands_still_for_too_long_is_ended_with_1013() {
     assert_eq!(server.metric("boardcast_ended_slow_total"), 1);
     wait_long("its place", 5, || (server.metric("boardcast_clients") == 20).then_some(()));
     drop(still);
+}
+
+/// The figure: the eight lose nothing, and what the others do not take
+/// costs next to nothing.
+#[test]
+#[ignore = "stress: 1 min"]
+fn thirty_two_that_do_not_read_beside_eight_that_do() {
+    let seen = sick::watch(32, 8, Duration::from_secs(60), "10s");
+    let (first, last) = seen.ended.expect("ended");
+    let (p50, p99, worst) = (seen.delay(0.5), seen.delay(0.99), seen.delay(1.0));
+    println!("| batches read | delay p50 | p99 | worst, ms | memory, KiB | the sick ended after |");
+    println!("|---|---|---|---|---|---|");
+    println!(
+        "| {} | {p50:.1} | {p99:.1} | {worst:.1} | {:+} | {first:.1?} to {last:.1?} |",
+        seen.delays.len(),
+        seen.growth / 1024
+    );
+    // A refusal is seen, and the next look at the clock comes, a moment later.
+    assert!(first.as_secs_f64() > 9.5 && last.as_secs_f64() < 15.0, "{first:?} to {last:?}");
 }
 
 #[test]

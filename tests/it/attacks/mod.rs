@@ -35,10 +35,7 @@ use std::{
     os::fd::AsRawFd,
 };
 
-use boardcast::{
-    net::{Gate, Limits, Stats},
-    telemetry::HubSettings,
-};
+use boardcast::net::{Gate, Limits, Stats};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use serde_json::Value;
 
@@ -73,7 +70,7 @@ impl Siege {
     }
 
     fn behind(gate: Gate, limits: Limits) -> Self {
-        let board = Board::behind(gate, HubSettings::default(), limits);
+        let board = Board::behind(gate, limits);
         let bystander = Bystander::join(&board);
         Self { board, bystander }
     }
