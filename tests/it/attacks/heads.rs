@@ -70,7 +70,8 @@ attacks! { answered:
     fn no_host() => "GET / HTTP/1.1\r\n\r\n", 400;
     fn two_hosts() => with(b"Host: localhost"), 400;
     fn a_target_that_names_another_host() => to("http://evil.example/api/latest"), 400;
-    fn a_target_that_is_no_more_than_a_host() => to("evil.example:443").replacen("GET", "CONNECT", 1), 404;
+    fn a_target_that_is_no_more_than_a_host() => to("evil.example:443").replacen("GET", "CONNECT", 1), 400;
+    fn a_target_that_names_this_host() => to("http://LocalHost/api/latest"), 200;
     fn a_target_that_is_a_star() => to("*").replacen("GET", "OPTIONS", 1), 404;
     fn http_0_9() => "GET /api/latest\r\n\r\n", 400;
     fn the_preface_of_http_2() => "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505;
