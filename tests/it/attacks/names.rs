@@ -149,6 +149,8 @@ fn what_others_send_is_in_the_log_without_line_breaks_and_colours() {
     let mut viewer = Client::connect(address, "/ws");
     viewer.say(&format!(r#"{{"type":"{}\nERROR evil"}}"#, "\\u001b[31m"));
     viewer.next("error");
+    viewer.say(&format!("{evil}\n[2026-11-22T23:55:28Z INFO  boardcast] all is well"));
+    viewer.next("error");
     let lines = format!("User-Agent: {evil}\r\nX-Forwarded-For: {evil}\r\nOrigin: {evil}\r\n");
     for request in [get_with("/api/latest", &lines), format!("GET /{evil} HTTP/1.1\r\n\r\n")] {
         let mut stream = tcp(address);
