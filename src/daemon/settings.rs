@@ -18,6 +18,7 @@ use std::{
 use crate::{
     app::App,
     config::{self, Config, KEYS, Request},
+    fault,
     net::Gate,
     service,
     sources::configured::{self, Running, SourceSettings},
@@ -68,7 +69,10 @@ impl Settings {
             drop(alive);
         };
         // The parser of a file goes deeper than anything else here.
-        thread::Builder::new().name("bc-settings".into()).stack_size(512 * 1024).spawn(run)?;
+        fault::spawn(
+            thread::Builder::new().name("bc-settings".into()).stack_size(512 * 1024),
+            run,
+        )?;
         Ok(Self { shared, ended })
     }
 

@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    fault::{self, Place},
     pulse::Mark,
 };
 
@@ -80,6 +81,7 @@ impl Acceptor {
     pub(super) fn prepare(&mut self) -> io::Result<()> {
         for (number, listener) in self.listeners.iter_mut().enumerate() {
             let token = Token(LISTENERS + number);
+            fault::check(Place::Register)?;
             self.poll.registry().register(listener, token, Interest::READABLE)?;
         }
         if let Some(signals) = &self.signals {
@@ -129,7 +131,10 @@ impl Acceptor {
 
     fn wait(&mut self, events: &mut Events, deadline: Option<Instant>) -> io::Result<()> {
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        match self.poll.poll(events, timeout) {
+        let polled = fault::check(Place::Poll)
+            .map_err(io::Error::from)
+            .and_then(|()| self.poll.poll(events, timeout));
+        match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 events.clear();
                 Ok(())
@@ -162,7 +167,7 @@ impl Acceptor {
     /// Accepts until there is no one left, or no room.
     fn accept_all(&mut self, number: usize) {
         while self.slots.room_for_head() {
-            match self.listeners[number].accept() {
+            match self.accept(number) {
                 Ok((stream, peer)) => {
                     self.pause.reset();
                     self.engine.stats.accepted.increment();
@@ -177,6 +182,11 @@ impl Acceptor {
                 },
             }
         }
+    }
+
+    fn accept(&self, number: usize) -> io::Result<(mio::net::TcpStream, SocketAddr)> {
+        fault::check(Place::Accept)?;
+        self.listeners[number].accept()
     }
 
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
@@ -197,10 +207,10 @@ impl Acceptor {
         match self.slots.enter(peer, socket.clone(), now, deadline) {
             Ok(slot) => {
                 let (engine, own) = (self.engine.clone(), socket.clone());
-                let thread = thread::Builder::new()
-                    .name("bc-conn".into())
-                    .stack_size(self.engine.limits.stack_bytes)
-                    .spawn(move || connection::run(&engine, &own, slot, peer));
+                let stack = self.engine.limits.stack_bytes;
+                let builder = thread::Builder::new().name("bc-conn".into()).stack_size(stack);
+                let thread =
+                    fault::spawn(builder, move || connection::run(&engine, &own, slot, peer));
                 if let Err(error) = thread {
                     stats.refused_full.increment();
                     log::warn!("{peer}: refused, the system gives no thread: {error}");
@@ -244,7 +254,7 @@ impl Acceptor {
         self.engine.stats.accept_errors.increment();
         self.pause.begin(now, error);
         if self.pause.spare.take().is_some() {
-            if let Ok((stream, _)) = self.listeners[number].accept() {
+            if let Ok((stream, _)) = self.accept(number) {
                 self.engine.stats.refused_full.increment();
                 self.refuse(TcpStream::from(stream), &full(), now);
                 // Without a spare, it cannot stay to be read empty.
@@ -378,6 +388,7 @@ impl Refused {
         self.next = (self.next + 1) % REFUSED;
         let token = REFUSED + self.next;
         let fd = stream.as_raw_fd();
+        fault::check(Place::Register)?;
         poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE)?;
         let left = Limits::LINGER_BYTES;
         self.list.push_back(RefusedPeer { token, stream, left, deadline });

@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    fault,
     pulse::Pulse,
 };
 
@@ -276,7 +277,7 @@ pub fn start(
         ended
     };
     let builder = thread::Builder::new().name("bc-accept".into()).stack_size(256 * 1024);
-    let thread = builder.spawn(run).map_err(failed)?;
+    let thread = fault::spawn(builder, run).map_err(failed)?;
     let remote = Remote { requests, waker, slots, stats, gate, workers };
     Ok(Handle { addresses, remote, thread })
 }

@@ -14,6 +14,8 @@ use nix::{
     sys::socket::{MsgFlags, recv, send, sendmsg, setsockopt, shutdown, sockopt},
 };
 
+use crate::fault::{self, Place};
+
 /// A connected stream socket in blocking mode, with TLS on it or without.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -25,7 +27,10 @@ pub(super) struct Socket {
 impl Socket {
     /// Reads; blocks until there is something, the end, or a shutdown.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        retry(|| recv(self.as_raw_fd(), buffer, MsgFlags::empty()))
+        retry(|| {
+            let most = fault::allow(Place::Read, buffer.len())?;
+            recv(self.as_raw_fd(), &mut buffer[..most], MsgFlags::empty())
+        })
     }
 
     /// Reads what is there; `None` when nothing is.
@@ -60,7 +65,7 @@ impl Socket {
         while !(head.is_empty() && body.is_empty()) {
             let parts = [IoSlice::new(head), IoSlice::new(body)];
             let flags = MsgFlags::MSG_NOSIGNAL;
-            let sent = retry(|| sendmsg::<()>(self.as_raw_fd(), &parts, &[], flags, None))?;
+            let sent = retry(|| send_parts(self.as_raw_fd(), &parts, flags))?;
             let of_head = sent.min(head.len());
             head = &head[of_head..];
             body = &body[sent - of_head..];
@@ -77,7 +82,7 @@ impl Socket {
         let sent = match parts {
             // The usual case, and the cheaper call.
             [part] => return Ok(send_some(self.as_raw_fd(), part)?.unwrap_or(0)),
-            parts => retry(|| sendmsg::<()>(self.as_raw_fd(), parts, &[], AT_ONCE, None)),
+            parts => retry(|| send_parts(self.as_raw_fd(), parts, AT_ONCE)),
         };
         Ok(unless_blocked(sent)?.unwrap_or(0))
     }
@@ -124,12 +129,26 @@ const AT_ONCE: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
 /// Receives what is there; `None` when nothing is.
 pub(super) fn receive_some(fd: RawFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    unless_blocked(retry(|| recv(fd, buffer, MsgFlags::MSG_DONTWAIT)))
+    unless_blocked(retry(|| {
+        let most = fault::allow(Place::Read, buffer.len())?;
+        recv(fd, &mut buffer[..most], MsgFlags::MSG_DONTWAIT)
+    }))
 }
 
 /// Sends what the kernel takes at once; `None` when it takes nothing.
 pub(super) fn send_some(fd: RawFd, bytes: &[u8]) -> io::Result<Option<usize>> {
-    unless_blocked(retry(|| send(fd, bytes, AT_ONCE)))
+    unless_blocked(retry(|| {
+        let most = fault::allow(Place::Write, bytes.len())?;
+        send(fd, &bytes[..most], AT_ONCE)
+    }))
+}
+
+fn send_parts(fd: RawFd, parts: &[IoSlice<'_>], flags: MsgFlags) -> nix::Result<usize> {
+    // Where a test wants it short, of the first part that has something one byte.
+    match parts.iter().find(|part| !part.is_empty()) {
+        Some(part) if fault::allow(Place::Write, usize::MAX)? == 1 => send(fd, &part[..1], flags),
+        _ => sendmsg::<()>(fd, parts, &[], flags, None),
+    }
 }
 
 fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {

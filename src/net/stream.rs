@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    fault,
+    fault::{self, Place},
     message::{CloseCode, CloseEvent, Message},
 };
 
@@ -120,7 +120,7 @@ impl Stream<'_> {
             WsMessage::Frame(_) => return self.flood_check(now),
         };
         self.stats.messages_received.increment();
-        fault::may_strike("message");
+        fault::may_strike(Place::Message);
         if !self.messages.take(now) {
             return Some(self.refuse(CloseCode::POLICY, "too many messages; send fewer a second"));
         }

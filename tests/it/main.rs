@@ -27,6 +27,7 @@ mod rules;
 mod service;
 mod settings;
 mod slow;
+mod soak;
 mod stop;
 mod strain;
 mod stream;
