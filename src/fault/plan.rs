@@ -59,6 +59,18 @@ impl Fault {
         Self { place, first: number, every: 0, how }
     }
 
+    /// All calls of a place.
+    #[cfg(test)]
+    pub(super) fn all(place: Place, how: How) -> Self {
+        Self { place, first: 1, every: 1, how }
+    }
+
+    /// The same, when a number of calls has gone well.
+    #[cfg(test)]
+    pub(super) fn but_for(self, number: usize) -> Self {
+        Self { first: self.first + number, ..self }
+    }
+
     fn meets(&self, number: usize) -> bool {
         match self.every {
             0 => number == self.first,
@@ -140,14 +152,26 @@ thread_local! {
 
 impl Plan {
     #[cfg(test)]
-    pub(super) fn of(fault: Fault) -> Arc<Self> {
-        Arc::new(Self { faults: vec![fault], counts: Mutex::default() })
+    pub(super) fn of<const N: usize>(faults: [Fault; N]) -> Arc<Self> {
+        Arc::new(Self { faults: faults.into(), counts: Mutex::default() })
     }
 
     /// Plants this for the calling thread and those that come from it.
     #[cfg(test)]
     pub(super) fn plant(self: &Arc<Self>) {
         OWN.set(Some(self.clone()));
+    }
+
+    /// From now on nothing is planted for the calling thread.
+    #[cfg(test)]
+    pub(super) fn lift() {
+        OWN.set(None);
+    }
+
+    /// How often the place was called that was called most often.
+    #[cfg(test)]
+    pub(super) fn most_calls(&self) -> usize {
+        self.counts().calls.into_iter().max().unwrap_or(0)
     }
 
     /// How many calls have failed so far.
@@ -259,6 +283,6 @@ mod tests {
         let thread = super::super::spawn(std::thread::Builder::new(), run).expect("a thread");
         assert_eq!(thread.join().expect("no panic"), [0.0, 3600.0, 3600.0, 3540.0]);
         assert_eq!(wall_offset(), 3540.0);
-        OWN.set(None);
+        Plan::lift();
     }
 }

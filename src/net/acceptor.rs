@@ -94,9 +94,9 @@ impl Acceptor {
     /// Runs until it is told to stop, and then stops everything.
     pub(super) fn run(mut self) -> Result<Ended> {
         match self.accept_until_called() {
-            Ok(Call::Stop) => Ok(self.stop()),
+            Ok(Call::Stop) => self.stop(),
             Ok(Call::Fatal(why)) => Err(Error::Fatal(why)),
-            Err(error) => Err(Error::Fatal(format!("the accept loop cannot poll: {error}"))),
+            Err(error) => Err(cannot_poll(&error)),
         }
     }
 
@@ -265,7 +265,7 @@ impl Acceptor {
     }
 
     /// Listeners first, then what feeds the streams, then the streams.
-    fn stop(mut self) -> Ended {
+    fn stop(mut self) -> Result<Ended> {
         let now = Instant::now();
         let limits = self.engine.limits.clone();
         self.listeners.clear();
@@ -280,21 +280,27 @@ impl Acceptor {
             let deadline = earliest([self.slots.expire(Instant::now()), Some(patience)]);
             // The table does not wake us for every place that becomes free.
             let tick = Instant::now() + Duration::from_millis(20);
-            if self.wait(&mut events, earliest([deadline, Some(tick)])).is_err() {
-                break;
+            self.wait(&mut events, earliest([deadline, Some(tick)]))
+                .map_err(|e| cannot_poll(&e))?;
+            if let Some(Call::Fatal(why)) = self.called() {
+                return Err(Error::Fatal(why));
             }
             if self.signal() {
-                return Ended::Interrupted;
+                return Ok(Ended::Interrupted);
             }
         }
         self.slots.abort_all();
         let left = self.slots.wait_empty(now + limits.stop_time);
         if left > 0 {
             log::warn!("{left} connections did not end in time");
-            return Ended::Interrupted;
+            return Ok(Ended::Interrupted);
         }
-        Ended::Stopped
+        Ok(Ended::Stopped)
     }
+}
+
+fn cannot_poll(error: &io::Error) -> Error {
+    Error::Fatal(format!("the accept loop cannot poll: {error}"))
 }
 
 fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {

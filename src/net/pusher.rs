@@ -132,8 +132,8 @@ impl Pool {
         stats: &Arc<Stats>,
         fatal: &Arc<dyn Fn(String) + Send + Sync>,
     ) -> Result<Self> {
-        let mut workers = Vec::with_capacity(limits.workers);
-        let mut threads = Vec::with_capacity(limits.workers);
+        // Those that run already end with it, when a further one is refused.
+        let mut pool = Self { workers: Vec::new(), threads: Mutex::default() };
         let squeezed = Arc::new(Squeezed::default());
         for number in 0..limits.workers {
             let name = format!("bc-push-{number}");
@@ -147,10 +147,10 @@ impl Pool {
             };
             let (worker, thread) =
                 start().map_err(|error| Error::io(format!("start {name}"), error))?;
-            workers.push(worker);
-            threads.push(thread);
+            pool.workers.push(worker);
+            pool.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
-        Ok(Self { workers, threads: Mutex::new(threads) })
+        Ok(pool)
     }
 
     /// The worker for a new client: the first that has not enough to do, or
@@ -206,6 +206,12 @@ impl Pool {
             // Its panic, if any, went to `fatal` already.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

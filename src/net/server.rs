@@ -270,9 +270,14 @@ pub fn start(
         pause: Pause::new(),
     };
     acceptor.prepare().map_err(failed)?;
+    let left = slots.clone();
     let run = move || {
         let ended = catch_unwind(AssertUnwindSafe(|| acceptor.run()))
             .unwrap_or_else(|_| Err(Error::Fatal("the accept loop panicked".into())));
+        if ended.is_err() {
+            // Nobody serves them any more, and they would wait in vain.
+            left.abort_all();
+        }
         engine.pool.end();
         ended
     };

@@ -277,7 +277,8 @@ impl Wire {
     /// Reads on until the peer's end, so that no reset overtakes our last
     /// words; the accept loop ends it in time. When both Closes have crossed,
     /// there is nothing to wait for, and the server closes first
-    /// (RFC 6455 section 7.1.1).
+    /// (RFC 6455 section 7.1.1). Where no Close was said there is no deadline
+    /// either: a read has failed, and the peer learns of it now.
     // The frame beneath a blocked read stays for as long as the client does:
     // what is not needed then must not be inlined into it. So for `take` and
     // `stumble`.
@@ -285,7 +286,8 @@ impl Wire {
     fn linger(&mut self, clean: bool) {
         let mut bytes = Limits::LINGER_BYTES;
         let mut buffer = [0; 1024];
-        while bytes > 0 && !(clean && self.client.outlet.close_left()) {
+        let outlet = &self.client.outlet;
+        while bytes > 0 && outlet.is_closing() && !(clean && outlet.close_left()) {
             match self.client.socket.receive(&mut buffer) {
                 Ok(0) | Err(_) => break,
                 Ok(length) => bytes = bytes.saturating_sub(length),

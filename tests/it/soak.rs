@@ -99,7 +99,7 @@ impl World {
         }
         if cfg!(debug_assertions) {
             // An hour ahead, and back; a step ahead for good.
-            let jumps = "clock:300+900:+3600,clock:600+900:-3600,clock:900+900:+30";
+            let jumps = "clock:3000+9000:+3600,clock:6000+9000:-3600,clock:9000+9000:+30";
             program.env("BOARDCAST_FAULT", jumps);
         }
         let server = Binary::run(&mut program);
