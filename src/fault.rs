@@ -11,7 +11,7 @@
 //! accept:3:EMFILE,write:7+10:short,clock:100+:+3600,worker
 //! ```
 
-use std::{io, thread};
+use std::{ffi::CStr, io, thread};
 
 #[cfg(debug_assertions)]
 mod plan;
@@ -106,6 +106,22 @@ pub(crate) fn wall_offset() -> f64 {
 #[inline(always)]
 pub(crate) fn wall_offset() -> f64 {
     0.0
+}
+
+/// Starts a thread that nobody joins, as [`sys::spawn_detached`](crate::sys) does.
+///
+/// # Errors
+/// When the system refuses it, or a test has planted that.
+#[inline(always)]
+pub(crate) fn spawn_detached(
+    name: &'static CStr,
+    stack_bytes: usize,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    check(Place::Spawn)?;
+    #[cfg(debug_assertions)]
+    let run = plan::handed_on(run);
+    crate::sys::spawn_detached(name, stack_bytes, run)
 }
 
 /// Starts a thread. What is planted for this one is planted for it, too.

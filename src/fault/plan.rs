@@ -59,10 +59,10 @@ impl Fault {
         Self { place, first: number, every: 0, how }
     }
 
-    /// All calls of a place.
+    /// The first call of a place, and every so many calls one more.
     #[cfg(test)]
-    pub(super) fn all(place: Place, how: How) -> Self {
-        Self { place, first: 1, every: 1, how }
+    pub(super) fn every(calls: usize, place: Place, how: How) -> Self {
+        Self { place, first: 1, every: calls, how }
     }
 
     /// The same, when a number of calls has gone well.

@@ -55,7 +55,7 @@ fn a_read_that_fails() {
     for how in [How::Fail(Errno::EINTR), How::Short] {
         fail_each(Place::Read, how, May::Nothing, 5);
     }
-    live(Fault::all(Place::Read, How::Short)).check(May::Nothing);
+    live(Fault::every(1, Place::Read, How::Short)).check(May::Nothing);
 }
 
 #[test]
@@ -66,7 +66,8 @@ fn a_write_that_fails() {
     for how in [How::Fail(Errno::EINTR), How::Short] {
         fail_each(Place::Write, how, May::Nothing, 5);
     }
-    live(Fault::all(Place::Write, How::Short)).check(May::Nothing);
+    // (tungstenite takes a handshake that comes byte by byte for an attack.)
+    live(Fault::every(2, Place::Write, How::Short)).check(May::Nothing);
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn a_registration_that_fails() {
     }
     // Each send meets a full socket, and has to be asked for again.
     for number in 1..10 {
-        let full = Fault::all(Place::Write, How::Fail(Errno::EAGAIN)).but_for(3);
+        let full = Fault::every(1, Place::Write, How::Fail(Errno::EAGAIN)).but_for(3);
         let refused = Fault::nth(Place::Register, number, How::Fail(Errno::ENOMEM));
         live_with(&Plan::of([full, refused])).check(May::EndAll);
     }

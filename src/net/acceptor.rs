@@ -16,7 +16,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -208,9 +207,8 @@ impl Acceptor {
             Ok(slot) => {
                 let (engine, own) = (self.engine.clone(), socket.clone());
                 let stack = self.engine.limits.stack_bytes;
-                let builder = thread::Builder::new().name("bc-conn".into()).stack_size(stack);
-                let thread =
-                    fault::spawn(builder, move || connection::run(&engine, &own, slot, peer));
+                let run = move || connection::run(&engine, &own, slot, peer);
+                let thread = fault::spawn_detached(c"bc-conn", stack, run);
                 if let Err(error) = thread {
                     stats.refused_full.increment();
                     log::warn!("{peer}: refused, the system gives no thread: {error}");

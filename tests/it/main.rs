@@ -18,6 +18,7 @@ mod fixture;
 mod found;
 mod history;
 mod http;
+mod injected;
 mod inputs;
 mod lines;
 mod listing;

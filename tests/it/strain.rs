@@ -751,12 +751,18 @@ impl Process {
 
     /// User and system time, of ended threads too; ticks of 10 ms.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("{}/stat", self.0)).expect("a running process");
+        self.try_cpu().expect("a running process")
+    }
+
+    /// The same, unless it has ended.
+    pub(crate) fn try_cpu(&self) -> Option<Duration> {
+        let stat = fs::read_to_string(format!("{}/stat", self.0)).ok()?;
         // The name may contain anything; behind its parenthesis is field 3.
         let (_, fields) = stat.rsplit_once(") ").expect("a name");
         let fields: Vec<_> = fields.split(' ').collect();
         let ticks = |field: usize| fields[field - 3].parse::<u64>().expect("a number");
-        Duration::from_millis((ticks(14) + ticks(15)) * 10)
+        // proc(5): a zombie.
+        (fields[0] != "Z").then(|| Duration::from_millis((ticks(14) + ticks(15)) * 10))
     }
 
     /// For each thread, its name and how often it has gone to sleep.

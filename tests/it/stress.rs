@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{chaos, crowd, feeds, fixture::*, strain::*, trouble};
+use crate::{chaos, crowd, feeds, fixture::*, injected, strain::*, trouble};
 
 /// As [`wait_for`], for what takes longer; looks a hundred times a second.
 fn wait_long<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -324,6 +324,13 @@ fn a_command_that_prints_a_gigabyte_without_a_line_break() {
 #[ignore = "stress: 20 s"]
 fn a_gigabyte_without_a_line_break_amid_other_troubles() {
     trouble::among_bad_sources(1 << 30).print();
+}
+
+#[test]
+#[ignore = "stress: 5 min, strace"]
+fn two_hundred_runs_in_which_a_system_call_fails() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    injected::runs(200, seed.unwrap_or(20_261_122));
 }
 
 /// What this process has had resident at most, in bytes.
