@@ -133,10 +133,19 @@ impl Run {
     fn random(number: usize, random: &mut Random) -> Self {
         let (call, errors) = CALLS[number % CALLS.len()];
         let error = errors[random.below(errors.len())];
-        // The loader's own calls, and those for a thread's stack, are not the program's.
-        let from_start =
-            !matches!(call, "mmap" | "mprotect" | "openat" | "read") && random.below(2) == 0;
-        let first = 1 + random.below(if from_start { 20 } else { 4 });
+        let from_start = match call {
+            // At first they are the loader's, not the program's.
+            "mmap" | "mprotect" | "openat" | "read" => false,
+            // Later nobody is registered, unless a socket is full.
+            "epoll_ctl" => true,
+            _ => random.below(2) == 0,
+        };
+        let first = 1 + random.below(match call {
+            // A thread makes few of them.
+            "mmap" | "mprotect" | "recvfrom" | "epoll_ctl" => 3,
+            _ if from_start => 20,
+            _ => 4,
+        });
         let when = match random.below(3) {
             0 => format!("{first}+{}", 2 + random.below(6)),
             _ => first.to_string(),

@@ -16,6 +16,7 @@ mod doctor;
 mod feeds;
 mod fixture;
 mod found;
+mod halfopen;
 mod history;
 mod http;
 mod injected;
@@ -23,6 +24,8 @@ mod inputs;
 mod lines;
 mod listing;
 mod misbehaviour;
+#[cfg(debug_assertions)]
+mod planted;
 mod platform;
 mod rules;
 mod service;
