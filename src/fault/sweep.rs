@@ -221,7 +221,7 @@ impl Board {
                 *viewer = Viewer::join(address, "/ws").ok()?;
             }
         }
-        let last = (0..3).map(|_| (self.publish)()).last()?;
+        let [_, _, last] = [(); 3].map(|()| (self.publish)());
         for viewer in [&mut one, &mut two] {
             if let Err(lost) = viewer.read_to(last) {
                 victims.push(lost);

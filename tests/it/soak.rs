@@ -169,6 +169,7 @@ fn soak(time: Duration, every: Duration) -> Record {
         threads: process.threads(),
         descriptors: process.descriptors(),
         clients: world.server.metric("boardcast_clients") as usize,
+        history: world.server.metric("boardcast_history_bytes") / 1024,
     };
     // All sources are there, and no connection but the one that asks.
     wait_for("all sources", || {
@@ -230,7 +231,7 @@ fn settle(process: &Process, wanted: Option<&Sample>) -> Sample {
         threads: process.threads(),
         // A source opens a file now and then.
         descriptors: (0..100).map(|_| process.descriptors()).min().expect("a hundred"),
-        clients: 0,
+        ..Sample::default()
     };
     let deadline = Instant::now() + 3 * PATIENCE;
     let (mut last, mut same) = (look(), 0);

@@ -11,14 +11,16 @@ pub(super) struct Sample {
     pub(super) threads: usize,
     pub(super) descriptors: usize,
     pub(super) clients: usize,
+    /// KiB of history, which grow until the bound is reached.
+    pub(super) history: u64,
 }
 
 impl Sample {
-    const NAMES: [&str; 4] = ["memory, KiB", "threads", "descriptors", "clients"];
+    const NAMES: [&str; 5] = ["memory, KiB", "threads", "descriptors", "clients", "history, KiB"];
 
-    fn numbers(&self) -> [f64; 4] {
-        let Self { resident, threads, descriptors, clients } = *self;
-        [resident as f64, threads as f64, descriptors as f64, clients as f64]
+    fn numbers(&self) -> [f64; 5] {
+        let Self { resident, threads, descriptors, clients, history } = *self;
+        [resident as f64, threads as f64, descriptors as f64, clients as f64, history as f64]
     }
 }
 
@@ -52,11 +54,11 @@ impl Record {
     }
 
     /// The mean of each number over one third of the time.
-    fn mean(&self, third: usize) -> [f64; 4] {
+    fn mean(&self, third: usize) -> [f64; 5] {
         let length = self.samples.len();
         let part = &self.samples[length * third / 3..length * (third + 1) / 3];
         let sum = |number| part.iter().map(|sample| sample.numbers()[number]).sum::<f64>();
-        [0, 1, 2, 3].map(|number| sum(number) / part.len().max(1) as f64)
+        [0, 1, 2, 3, 4].map(|number| sum(number) / part.len().max(1) as f64)
     }
 
     pub(super) fn print(&self) {
