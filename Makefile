@@ -6,6 +6,7 @@
 #   make test    every test, with other people's clients and a browser
 #   make bench   what it costs, as tables (docs/performance.md); Node's ws beside it
 #   make stress  the long forms of the strain tests, minutes
+#   make soak    everything at once, for long: make soak MINUTES=30 (docs/soak.md)
 #   make deploy  build for a board, install there, start: make deploy HOST=pi@raspberrypi.local
 #   make undeploy  take it off again: HOST=…
 #   make deb     a Debian package; make tarball: the same for other systems; for a board: TARGET=…
@@ -39,7 +40,7 @@ client := clients/js
 page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json)) \
 	$(wildcard $(addprefix $(client)/,src/*.ts tsconfig.json))
 
-.PHONY: run page check test bench stress conformance cross cross-docker test-arm sizes deploy undeploy \
+.PHONY: run page check test bench stress soak conformance cross cross-docker test-arm sizes deploy undeploy \
 	deb tarball test-packages test-deploy setup setup-node
 
 run: page
@@ -84,6 +85,10 @@ bench: setup page
 
 stress: page
 	$(CARGO) test --release --features tls --test it stress:: -- --ignored --nocapture --test-threads=1
+
+soak: page
+	MINUTES="$(or $(MINUTES),30)" PLOT="$(abspath $(or $(PLOT),$(target)/soak.svg))" \
+		$(CARGO) test --profile soak --test it soak:: -- --ignored --nocapture
 
 cross:
 	@tests/setup.sh cross

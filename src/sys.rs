@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::{
+    ffi::CStr,
     io,
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
@@ -327,6 +328,59 @@ pub(crate) fn gpio_request(chip: BorrowedFd<'_>, mut bytes: [u8; 592]) -> io::Re
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Starts a thread that nobody joins, with at least so many bytes of stack.
+///
+/// std gives each of its threads a second stack, for the message that the first
+/// one is full, and aborts the whole program when the system has no memory for
+/// that. This thread has none: it is refused when memory is short, and nothing
+/// else happens.
+pub(crate) fn spawn_detached(
+    name: &'static CStr,
+    stack_bytes: usize,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    type Run = Box<dyn FnOnce() + Send>;
+
+    extern "C" fn start(run: *mut libc::c_void) -> *mut libc::c_void {
+        // SAFETY: it came from `Box::into_raw` below, and is handed over once.
+        let run = unsafe { Box::from_raw(run.cast::<Run>()) };
+        // A panic has been told by the hook, and must not unwind into C.
+        let _ = catch_unwind(AssertUnwindSafe(run));
+        std::ptr::null_mut()
+    }
+
+    let named = move || {
+        // SAFETY: the name ends with a zero; the kernel copies 15 bytes of it at most.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+        run();
+    };
+    let run: Box<Run> = Box::new(Box::new(named));
+    let run = Box::into_raw(run);
+    let stack_bytes = stack_bytes.next_multiple_of(page_size());
+    // SAFETY: the attributes are filled before they are used, and destroyed once;
+    // `start` takes what it is given, once, and only if the thread was made.
+    let result = unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        let mut thread: libc::pthread_t = std::mem::zeroed();
+        let mut result = libc::pthread_attr_init(&raw mut attributes);
+        if result == 0 {
+            // Of these only a size that is too small is refused.
+            libc::pthread_attr_setdetachstate(&raw mut attributes, libc::PTHREAD_CREATE_DETACHED);
+            result = libc::pthread_attr_setstacksize(&raw mut attributes, stack_bytes);
+            if result == 0 {
+                let attributes = &raw const attributes;
+                result = libc::pthread_create(&raw mut thread, attributes, start, run.cast());
+            }
+            libc::pthread_attr_destroy(&raw mut attributes);
+        }
+        if result != 0 {
+            drop(Box::from_raw(run));
+        }
+        result
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
+}
+
 pub(crate) fn page_size() -> usize {
     // SAFETY: a plain query.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
@@ -377,6 +431,24 @@ mod tests {
     fn deep() -> u8 {
         let room = [1_u8; 64 * 1024];
         std::hint::black_box(&room)[9]
+    }
+
+    #[test]
+    fn a_detached_thread_has_its_name_and_a_panic_ends_it_alone() {
+        let (say, said) = std::sync::mpsc::channel();
+        let run = move || {
+            let name = std::fs::read_to_string("/proc/thread-self/comm").expect("read");
+            let held = say.clone();
+            say.send((name, deep())).expect("heard");
+            drop(say);
+            let _held = held;
+            std::panic::resume_unwind(Box::new("on purpose"));
+        };
+        spawn_detached(c"bc-test", 128 * 1024, run).expect("a thread");
+        assert_eq!(said.recv(), Ok(("bc-test\n".to_owned(), 1)));
+        // What it held is let go of.
+        assert!(said.recv().is_err());
+        assert!(spawn_detached(c"bc-test", usize::MAX / 4, || ()).is_err(), "no such memory");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::sandbox::Sandbox;
 use crate::{
     app::App,
     config::{self, Config, KEYS, Request},
+    fault,
     net::{Gate, Tls},
     service,
     sources::configured::{self, Launcher, Running, SourceSettings},
@@ -69,7 +70,10 @@ impl Settings {
             drop(alive);
         };
         // The parser of a file goes deeper than anything else here.
-        thread::Builder::new().name("bc-settings".into()).stack_size(512 * 1024).spawn(run)?;
+        fault::spawn(
+            thread::Builder::new().name("bc-settings".into()).stack_size(512 * 1024),
+            run,
+        )?;
         Ok(Self { shared, ended })
     }
 

@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    fault,
     pulse::Pulse,
     purse::Purse,
 };
@@ -301,14 +302,19 @@ pub fn start(
         pause: Pause::new(),
     };
     acceptor.prepare().map_err(failed)?;
+    let left = slots.clone();
     let run = move || {
         let ended = catch_unwind(AssertUnwindSafe(|| acceptor.run()))
             .unwrap_or_else(|_| Err(Error::Fatal("the accept loop panicked".into())));
+        if ended.is_err() {
+            // Nobody serves them any more, and they would wait in vain.
+            left.abort_all();
+        }
         engine.pool.end();
         ended
     };
     let builder = thread::Builder::new().name("bc-accept".into()).stack_size(256 * 1024);
-    let thread = builder.spawn(run).map_err(failed)?;
+    let thread = fault::spawn(builder, run).map_err(failed)?;
     let remote = Remote { requests, waker, slots, stats, gate, workers, purse };
     Ok(Handle { addresses, remote, thread })
 }

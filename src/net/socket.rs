@@ -16,6 +16,7 @@ use nix::{
 };
 
 use super::tls::Session;
+use crate::fault::{self, Place};
 
 /// A connected stream socket in blocking mode, with TLS on it or without.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl Socket {
         while !(head.is_empty() && body.is_empty()) {
             let parts = [IoSlice::new(head), IoSlice::new(body)];
             let flags = MsgFlags::MSG_NOSIGNAL;
-            let sent = retry(|| sendmsg::<()>(self.as_raw_fd(), &parts, &[], flags, None))?;
+            let sent = retry(|| send_some_parts(self.as_raw_fd(), &parts, flags))?;
             let of_head = sent.min(head.len());
             head = &head[of_head..];
             body = &body[sent - of_head..];
@@ -163,23 +164,40 @@ const AT_ONCE: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
 
 /// Receives; blocks until there is something, the end, or a shutdown.
 pub(super) fn receive_waiting(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
-    retry(|| recv(fd, buffer, MsgFlags::empty()))
+    retry(|| {
+        let most = fault::allow(Place::Read, buffer.len())?;
+        recv(fd, &mut buffer[..most], MsgFlags::empty())
+    })
 }
 
 /// Receives what is there; `None` when nothing is.
 pub(super) fn receive_some(fd: RawFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    unless_blocked(retry(|| recv(fd, buffer, MsgFlags::MSG_DONTWAIT)))
+    unless_blocked(retry(|| {
+        let most = fault::allow(Place::Read, buffer.len())?;
+        recv(fd, &mut buffer[..most], MsgFlags::MSG_DONTWAIT)
+    }))
 }
 
 /// Sends what the kernel takes at once; `None` when it takes nothing.
 pub(super) fn send_some(fd: RawFd, bytes: &[u8]) -> io::Result<Option<usize>> {
-    unless_blocked(retry(|| send(fd, bytes, AT_ONCE)))
+    unless_blocked(retry(|| {
+        let most = fault::allow(Place::Write, bytes.len())?;
+        send(fd, &bytes[..most], AT_ONCE)
+    }))
 }
 
 /// Sends of several parts what the kernel takes at once; `None` when it takes
 /// nothing.
 pub(super) fn send_parts(fd: RawFd, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
-    unless_blocked(retry(|| sendmsg::<()>(fd, parts, &[], AT_ONCE, None)))
+    unless_blocked(retry(|| send_some_parts(fd, parts, AT_ONCE)))
+}
+
+fn send_some_parts(fd: RawFd, parts: &[IoSlice<'_>], flags: MsgFlags) -> nix::Result<usize> {
+    // Where a test wants it short, of the first part that has something one byte.
+    match parts.iter().find(|part| !part.is_empty()) {
+        Some(part) if fault::allow(Place::Write, usize::MAX)? == 1 => send(fd, &part[..1], flags),
+        _ => sendmsg::<()>(fd, parts, &[], flags, None),
+    }
 }
 
 fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {

@@ -443,6 +443,11 @@ impl Binary {
 
     /// Runs a command that ends in the program, and waits for its greeting.
     pub(crate) fn run(command: &mut Command) -> Self {
+        Self::try_run(command).unwrap_or_else(|(code, log)| panic!("it ended with {code:?}: {log}"))
+    }
+
+    /// The same; its exit code and its log when it ends before it greets.
+    pub(crate) fn try_run(command: &mut Command) -> Result<Self, (Option<i32>, String)> {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
         let log = Arc::new(Mutex::new(String::new()));
@@ -457,13 +462,18 @@ impl Binary {
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         while !greeting.contains("channels") {
             let length = out.read_line(&mut greeting).expect("a greeting");
-            assert!(length > 0, "it ended after {greeting:?}");
+            if length == 0 {
+                let code = child.wait().expect("waited").code();
+                reader.join().expect("no panic");
+                let log = log.lock().expect("no panic").clone();
+                return Err((code, log));
+            }
         }
         // ws:// or wss://
         let stream = greeting.lines().find(|line| line.contains(" stream ")).expect("a stream");
         let address = stream.split("://").nth(1).and_then(|rest| rest.split('/').next());
         let address = address.and_then(|address| address.parse().ok()).expect("an address");
-        Self { child, address, greeting, log, reader: Some(reader) }
+        Ok(Self { child, address, greeting, log, reader: Some(reader) })
     }
 
     /// What it has written to standard error so far.

@@ -256,7 +256,7 @@ fn the_user_s_own_folder_is_where_the_socket_is_without_a_service() {
 }
 
 /// The place of the UDP input, as the greeting has it.
-fn udp_of(server: &Binary) -> String {
+pub(crate) fn udp_of(server: &Binary) -> String {
     let place = server.greeting.split(" udp ").nth(1).and_then(|rest| rest.lines().next());
     place.expect(&server.greeting).to_owned()
 }

@@ -96,7 +96,7 @@ fn without_a_sandbox_all_that_can_be_done() {
 #[cfg(debug_assertions)]
 #[test]
 fn a_kernel_without_landlock_is_told_once_and_serves() {
-    let board = planted("no-landlock", &[]);
+    let board = planted("landlock", &[]);
     assert_eq!(get(board.address, "/healthz").status, 200);
     board.signal(Signal::SIGTERM);
     let (code, log) = board.wait();

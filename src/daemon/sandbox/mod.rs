@@ -31,7 +31,7 @@ use nix::sys::{
 use self::needs::{Access, Need, Thing};
 use crate::{
     config::{Config, Request},
-    fault,
+    fault::{self, Place},
 };
 
 /// The newest Landlock whose rights are all thought through here: device
@@ -60,7 +60,7 @@ impl Sandbox {
         for need in &granted {
             log::debug!("sandbox: {need}");
         }
-        let outcome = match fault::planted("no-landlock") {
+        let outcome = match fault::planted(Place::Landlock) {
             true => Ok(None),
             false => restrict(&granted).map(Some),
         };

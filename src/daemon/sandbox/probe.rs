@@ -3,12 +3,12 @@
 
 use std::{fs, net::TcpListener, process::Command, thread};
 
-use crate::fault;
+use crate::fault::{self, Place};
 
 /// Tries what is forbidden, and what is not, on a thread as all others are,
 /// and logs the outcome of each: `probe: read /etc/shadow: …`.
 pub(super) fn run() {
-    if !fault::planted("sandbox") {
+    if !fault::planted(Place::Sandbox) {
         return;
     }
     // It waits here, so that the outcome stands before the greeting.
