@@ -56,8 +56,9 @@ use attacks;
 
 /// A board under attack, and one who wants nothing but to look.
 struct Siege {
-    board: Board,
+    // Goes first: the board's stop would wait for its farewell.
     bystander: Bystander,
+    board: Board,
 }
 
 impl Siege {
@@ -72,7 +73,7 @@ impl Siege {
     fn behind(gate: Gate, limits: Limits) -> Self {
         let board = Board::behind(gate, limits);
         let bystander = Bystander::join(&board);
-        Self { board, bystander }
+        Self { bystander, board }
     }
 
     fn address(&self) -> SocketAddr {
