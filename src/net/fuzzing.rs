@@ -178,10 +178,10 @@ pub fn frames(bytes: &[u8]) {
     let one = converse(sent, agreement, read_buffer, early);
     let other = converse(sent, agreement, 512, 0);
     assert_eq!(one.messages, other.messages);
-    let broken = [CloseCode::INVALID_DATA, CloseCode::TOO_BIG];
-    // How much came out of a compressed message before it broke depends on how it was cut.
-    let same = one.code == other.code
-        || (agreement.is_some() && broken.contains(&one.code) && broken.contains(&other.code));
+    // How much came out of a compressed message before it broke depends on how it was cut, and
+    // with that, whether another fault of the same message was seen before.
+    let broken = [one.code, other.code].contains(&CloseCode::INVALID_DATA);
+    let same = one.code == other.code || (agreement.is_some() && broken);
     assert!(same, "{} and {}", one.code, other.code);
     if agreement.is_none() {
         assert!(one.messages.iter().map(Message::len).sum::<usize>() <= sent.len());

@@ -474,8 +474,14 @@ pub fn ask(text: &str) -> Ask {
         id: Id,
     }
     let message: Message = match serde_json::from_str(text) {
+        // serde takes a list of the same fields, too.
+        Ok(_) if text.trim_ascii_start().starts_with('[') => {
+            let sentence = "not a message: a list; send an object with a type";
+            return Ask::Unknown(error("bad_message", sentence, None));
+        }
         Ok(message) => message,
         Err(why) => {
+            let why = subscribe::words(&why);
             let sentence = format!("not a message: {why}; send an object with a type");
             return Ask::Unknown(error("bad_message", &sentence, None));
         }

@@ -5,7 +5,7 @@ use std::{io::Write, time::Duration};
 use flate2::{Compression, write::GzEncoder};
 
 use super::{
-    History, Series, Store, Summary, archive,
+    History, Store, Summary, archive,
     file::{self, Head},
     levels::LEVELS,
     store::Entry,
@@ -81,18 +81,21 @@ fn look_at(store: &Store, ascending: bool) {
     }
 }
 
-/// Everything that is held, as text.
+/// Everything that is held, as text. Where a file names a channel twice, what one
+/// of them has given up the other may have: that is not taken from a file again. A
+/// channel without readings is not written.
 fn numbers(history: &History) -> Vec<String> {
-    let store = history.lock();
-    let say = |series: &Series| {
+    let say = |entry: &Entry| {
+        let series = &entry.series;
         let levels = (0..LEVELS.len()).map(|level| {
-            let buckets: Vec<_> = series.buckets(level, i64::MIN..i64::MAX).collect();
-            format!("{:?} {buckets:?}", series.lost(level))
+            let lost = series.lost(level);
+            (lost, series.buckets(level, lost..i64::MAX).collect::<Vec<_>>())
         });
-        format!("{} {:?}", series.is_counter(), levels.collect::<Vec<_>>())
+        let levels: Vec<_> = levels.collect();
+        let some = levels.iter().any(|(_, buckets)| !buckets.is_empty());
+        some.then(|| format!("{} {} {levels:?}", entry.name, series.is_counter()))
     };
-    let mut all: Vec<_> =
-        store.entries().map(|entry| format!("{} {}", entry.name, say(&entry.series))).collect();
+    let mut all: Vec<_> = history.lock().entries().filter_map(say).collect();
     all.sort();
     all
 }
