@@ -489,7 +489,8 @@ mod tests {
             assert!(whole && body == b"hello world", "pieces of {size}");
             assert_eq!(read, b"rest");
         }
-        for bad in ["x\r\n", "\r\n", "-1\r\n", "12345678\r\n", "1\r\nab\r\n"] {
+        let long = format!("1;{}\r\na\r\n", "x".repeat(Chunks::LINE));
+        for bad in ["x\r\n", "\r\n", "-1\r\n", "12345678\r\n", "1\r\nab\r\n", &long] {
             let mut read = bad.as_bytes().to_vec();
             assert!(Chunks::default().take(&mut read, &mut Vec::new(), 100).is_err(), "{bad}");
         }

@@ -672,9 +672,11 @@ mod tests {
         assert_eq!(ask(r#"{"type":"ping","id":7}"#), Ask::Ping { id: Some(7.into()) });
         let Ask::Unknown(answer) = ask(r#"{"type":"dance","id":"x"}"#) else { panic!("known") };
         assert!(answer.contains(r#""code":"unknown_type""#) && answer.contains(r#""id":"x""#));
-        for bad in ["", "7", "[]", "{}", r#"{"type":7}"#, &"[".repeat(10_000)] {
+        let long = format!(r#"{{"type":"subscribe","channels":[],"{}":1}}"#, "x".repeat(9000));
+        let list = r#"["ping",7]"#;
+        for bad in ["", "7", "[]", "{}", r#"{"type":7}"#, &"[".repeat(10_000), list, &long] {
             let Ask::Unknown(answer) = ask(bad) else { panic!("{bad} was understood") };
-            assert!(answer.contains("bad_message"), "{answer}");
+            assert!(answer.contains("bad_message") && answer.len() < 500, "{answer}");
         }
         let long = format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(65));
         for odd in
