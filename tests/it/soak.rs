@@ -426,7 +426,7 @@ fn post(world: &World) {
     world.repeat(Duration::from_millis(100), || {
         number += 1;
         let line = format!("soak/post={number}\n");
-        let head = "POST /api/publish HTTP/1.1\r\nHost: pi\r\nContent-Length";
+        let head = "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length";
         let answer = ask(world.server.address, &format!("{head}: {}\r\n\r\n{line}", line.len()));
         assert_eq!(answer.status, 200, "{}", answer.head);
         count(&world.tally.pushed);
