@@ -263,7 +263,7 @@ pub fn start(
     application.started(pool.bell());
     let workers = pool.pulses();
     let gate = Arc::new(RwLock::new(gate));
-    let purse = Purse::new(limits.transit_bytes);
+    let purse = Purse::new(limits.under_way());
     let engine = Engine {
         application,
         gate: gate.clone(),
