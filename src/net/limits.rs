@@ -216,6 +216,8 @@ mod tests {
         assert!(bad.validate().expect_err("no workers").to_string().contains("push workers"));
         let bad = Limits { reserved_for_http: 128, ..Limits::default() };
         assert!(bad.validate().is_err());
+        let long = Limits { message_bytes: 32 << 20, ..Limits::default() };
+        assert_eq!((long.validate().is_ok(), long.under_way()), (true, 64 << 20));
         let bad = Limits { silence: Duration::from_secs(5), ..Limits::default() };
         assert!(bad.validate().is_err());
     }
