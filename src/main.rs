@@ -22,6 +22,8 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::FAILURE,
             ended => client(ended.map(drop)),
         },
+        Ok(Asked::Token(token)) => client(token.run().map(|text| print(&text))),
+        Ok(Asked::Cert(cert)) => client(cert.run().map(|text| print(&text))),
         Ok(Asked::Put(put)) => client(put.run(std::io::stdin())),
         Ok(Asked::Print(text)) => {
             print(&text);
@@ -81,10 +83,16 @@ fn serve(request: Request) -> ExitCode {
 /// Each complaint is a line that editors understand.
 fn check(request: &Request) -> ExitCode {
     let (warnings, outcome) = match config::load(request) {
-        Ok(loaded) => {
-            print(&(config::summary(&loaded) + "\n"));
-            (loaded.warnings, ExitCode::SUCCESS)
-        }
+        Ok(loaded) => match loaded.config.gate.gate() {
+            Ok(_) => {
+                print(&(config::summary(&loaded) + "\n"));
+                (loaded.warnings, ExitCode::SUCCESS)
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                (loaded.warnings, ExitCode::FAILURE)
+            }
+        },
         Err(complaints) => (complaints, ExitCode::FAILURE),
     };
     for warning in warnings {

@@ -18,7 +18,10 @@ has_node() { has npm && node -e 'process.exit(parseInt(process.versions.node) < 
 has_chromium() { has "${CHROMIUM:-/usr/bin/chromium}"; }
 has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_curl() { has curl; }
+has_certutil() { has certutil && has openssl; }
 has_socat() { has socat && has nc; }
+has_tracer() { has strace; }
+has_namespaces() { [ "$(id -u)" != 0 ] || { has ip && has nft; }; }
 has_debian_rust() { [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library/std ]; }
 has_emulator() { has qemu-arm && has qemu-aarch64; }
 has_arm_binutils() { has arm-linux-gnueabihf-objdump; }
@@ -86,7 +89,10 @@ if [ "$1" = all ]; then
     need has_chromium chromium
     need has_venv python3 python3-venv
     need has_curl curl
+    need has_certutil libnss3-tools openssl
     need has_socat socat netcat-openbsd
+    need has_tracer strace
+    need has_namespaces iproute2 nftables
 fi
 if [ "$1" = arm ]; then
     need has_emulator qemu-user

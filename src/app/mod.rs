@@ -164,7 +164,7 @@ impl App {
             Ok(first) => first,
             Err(why) => return Answer::Response(Response::text(400, why.to_string())),
         };
-        let mut offered = request.header_list("sec-websocket-protocol").peekable();
+        let mut offered = request.subprotocols().peekable();
         let any = offered.peek().is_none();
         let known = |name: &str| PROTOCOLS.iter().find(|(known, _)| *known == name);
         let chosen = offered.find_map(known);
@@ -178,7 +178,7 @@ impl App {
         if let Some(asked) = first {
             wishes.leave(self.telemetry.first_wish(asked));
         }
-        let publisher = request.is_from_here().then(|| self.publishing.websocket());
+        let publisher = request.may_publish().then(|| self.publishing.websocket());
         let viewer = self.telemetry.viewer(*encoding, wishes.clone());
         let viewer = viewer.may_publish(publisher.is_some());
         let (hub, telemetry) = (self.hub.clone(), self.telemetry.clone());
@@ -298,12 +298,19 @@ impl EngineView {
             taken,
         );
         page.single("boardcast_transit_limit_bytes", "gauge", "The most that may be.", most);
-        let counters: [(&str, &str, &Counter); 26] = [
+        let counters: [(&str, &str, &Counter); 29] = [
             ("accepted", "Connections accepted.", &stats.accepted),
             ("accept_errors", "Accepts that failed for want of room.", &stats.accept_errors),
             ("refused_full", "Refused: all connections taken.", &stats.refused_full),
+            ("refused_tls", "Refused: no TLS came about.", &stats.refused_tls),
             ("refused_address", "Refused: too many of one address.", &stats.refused_address),
-            ("refused_forbidden", "Refused: network or origin.", &stats.refused_forbidden),
+            ("refused_forbidden", "Refused: network, name or origin.", &stats.refused_forbidden),
+            (
+                "refused_unauthorized",
+                "Refused: no token, or none known.",
+                &stats.refused_unauthorized,
+            ),
+            ("refused_tries", "Refused: too many wrong tokens.", &stats.refused_tries),
             ("refused_head", "Refused: head too slow, too long, bad.", &stats.refused_head),
             ("refused_body", "Refused: body too long, too slow, bad.", &stats.refused_body),
             ("refused_memory", "Refused: too much under way.", &stats.refused_memory),

@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// Why someone may not publish.
-pub(super) const NOT_ALLOWED: &str = "only programs on the board itself may publish: send it \
-                                      from there, or to its Unix socket with boardcast put";
+pub(super) const NOT_ALLOWED: &str = "from another machine, publishing needs a token: on the \
+                                      board, boardcast token new NAME --role publish makes one";
 
 /// What takes readings over HTTP, and what all inputs count.
 pub(super) struct Publishing {
@@ -61,7 +61,7 @@ impl Publishing {
             let sentence = "/api/publish takes readings: POST lines or JSON to it";
             return Answer::Response(Response::text(405, sentence).header("Allow", "POST"));
         }
-        if !request.is_from_here() {
+        if !request.may_publish() {
             return Answer::Response(Response::text(403, NOT_ALLOWED));
         }
         let intake = self.http.clone();

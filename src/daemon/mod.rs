@@ -1,10 +1,23 @@
-//! The program as a service: binds, blocks signals, starts everything in
-//! order, says where to look, and waits.
+//! The program as a service: blocks signals, binds, gives up what it needs no
+//! more, starts everything in order, says where to look, and waits.
+//!
+//! | file | what |
+//! |---|---|
+//! | `account` | the user that it becomes, when root started it |
+//! | `helper` | the process that starts commands for it |
+//! | `sandbox` | what it can still open from then on |
+//! | `room`, `budget` | how much memory it may have, and who gives way |
+//! | `greeting` | where to look, for people |
+//! | `settings` | sources and what else is read anew |
+//! | `hangup` | what SIGHUP means |
 
+mod account;
 mod budget;
 mod greeting;
 mod hangup;
+mod helper;
 mod room;
+mod sandbox;
 mod settings;
 
 use std::{
@@ -24,23 +37,26 @@ use nix::{
 };
 
 use self::{
+    account::Account,
     greeting::{device_host, greet, host_name, pages, places},
     hangup::Terminal,
+    helper::Helper,
     room::{Kind, Room},
+    sandbox::Sandbox,
     settings::{InForce, Settings},
 };
 use crate::{
     app::App,
     config::{Config, PORT, Request, SocketPlace},
     error::{Error, Result},
-    net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
+    net::{self, Ended, Limits, Listeners, Tls},
     purse::Plan,
     service,
     sources::{
         Demo, Intake, Own, Sampler,
         configured::SourceSettings,
         found::{Found, MAX_THREADS, WallClock},
-        inputs::{self, Input, UnixInput},
+        inputs::{self, Input, UdpInput, UnixInput},
         vitals::Vitals,
     },
     telemetry::{Archive, Hub, HubSettings, Keeper},
@@ -54,17 +70,40 @@ const SECOND_LOOK: Duration = Duration::from_millis(200);
 /// connections are closed (2.5 s at most): in all less than 5 s.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
+/// For how long the helper is waited for, which has nothing left to end.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
 /// Serves with these settings until a signal stops it. SIGHUP reads anew what
 /// was `asked` for.
+///
+/// It changes what the whole process may do, and forks: call it while there is
+/// one thread, and for the rest of the process.
 ///
 /// # Errors
 /// What could not be set up, or which thread has died.
 pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     config.limits.validate()?;
     let terminal = Terminal::now();
-    let listeners = listen(&config.listen)?;
+    let account = Account::wanted(config.user.as_deref())?;
+    // While it may be read: a key is often the administrator's alone.
+    let tls = config.tls()?.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
     // Before any thread starts: threads inherit the mask.
     let signals = block_signals()?;
+    // Before anything is open that a command need not have.
+    let helper = Helper::if_needed(&config, &asked, account.as_ref())?;
+    let listeners = listen(&config.listen)?;
+    let listeners = match &tls {
+        Some(tls) => listeners.secured(tls.clone()),
+        None => listeners,
+    };
+    let udp = config.udp.map(UdpInput::bind).transpose()?;
+    match account {
+        Some(account) => account.become_theirs()?,
+        None => account::tell_of_root(config.user.as_deref()),
+    }
+    // The user's own, who takes it away at the end.
+    let socket = unix_socket(&config.socket)?;
+    let sandbox = Sandbox::close(&config, &asked, socket.as_ref().map(UnixInput::path));
 
     let plan = fit_to_memory(&mut config);
     let device = config.name.clone().unwrap_or_else(host_name);
@@ -78,8 +117,8 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     let app = App::new(hub.clone());
     app.plan(plan);
     app.at_stop(service::stopping);
-    let gate = gate(&config);
-    let (inputs, ways_in) = take_readings(&config, &hub, &app)?;
+    let gate = config.gate.gate()?;
+    let (inputs, ways_in) = take_readings(&config, udp, socket, &hub, &app)?;
     let taken = inputs.iter().map(Input::descriptors).sum::<usize>()
         + config.sources.iter().map(SourceSettings::descriptors).sum::<usize>();
     fit_to_process(&mut config.limits, taken);
@@ -113,13 +152,16 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
         app.at_stop(move || drop(demo));
     }
     let hosts = places(device_host(), engine.addresses(), &net::own_addresses());
-    let status = format!("the page is at {}", pages(&hosts).join(" "));
+    let status = format!("the page is at {}", pages(&hosts, tls.is_some()).join(" "));
     let settings = Settings::start(InForce {
         config: config.clone(),
         asked,
         hub: hub.clone(),
         app: app.clone(),
         gatekeeper: Box::new(engine.gatekeeper()),
+        launcher: helper::launcher(&config, helper.as_ref()),
+        sandbox,
+        tls: tls.clone(),
         status: status.clone(),
     });
     let settings =
@@ -132,7 +174,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     }
 
     if log::log_enabled!(log::Level::Info) {
-        greet(&device, &hosts, &ways_in, &hub);
+        greet(&device, &hosts, tls.is_some(), &ways_in, &hub);
     }
     service::ready(&status);
     let ended = engine.join();
@@ -146,6 +188,9 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
         log::warn!(
             "the last minutes of history are not kept: the disk takes too long, or a fault came first"
         );
+    }
+    if let Some(helper) = helper {
+        helper.end(patience.min(LAST_WORD));
     }
     ended
 }
@@ -166,16 +211,14 @@ fn on_hang_up(
     }
 }
 
-/// Who may come in.
-fn gate(config: &Config) -> Gate {
-    Gate {
-        networks: Networks::local(config.allow.clone()),
-        origins: Origins::Own(config.allow_origin.clone()),
-    }
-}
-
-/// Opens what readings are pushed in by; and says, for people, where that is.
-fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<(Vec<Input>, Vec<String>)> {
+/// Takes what is pushed in; and says, for people, where that is.
+fn take_readings(
+    config: &Config,
+    udp: Option<UdpInput>,
+    socket: Option<UnixInput>,
+    hub: &Hub,
+    app: &App,
+) -> Result<(Vec<Input>, Vec<String>)> {
     let (mut inputs, mut places) = (Vec::new(), Vec::new());
     let intake = |name: &str| {
         let intake = Intake::new(hub, name);
@@ -189,16 +232,14 @@ fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<(Vec<Input>, V
         places.push("standard input".into());
         inputs.push(started(inputs::stdin(intake("stdin"), io::stdin()))?);
     }
-    if let Some(socket) = unix_socket(&config.socket)? {
+    if let Some(socket) = socket {
         places.push(socket.path().display().to_string());
         let clients = config.socket_clients;
         inputs.push(started(socket.start(intake("socket"), clients))?);
     }
-    if let Some(address) = config.udp {
-        let networks = Networks::local(config.allow.clone());
-        let (input, address) = inputs::udp(intake("udp"), address, networks)?;
-        places.push(format!("udp {address}"));
-        inputs.push(input);
+    if let Some(udp) = udp {
+        places.push(format!("udp {}", udp.address()));
+        inputs.push(started(udp.start(intake("udp"), config.gate.networks()))?);
     }
     // They are started later, and tell their troubles at their channels.
     let sources: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();

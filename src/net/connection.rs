@@ -19,7 +19,7 @@ use super::{
     client::{Client, NewClient},
     deflate::Agreement,
     feed::{Bell, Cursor, Feed},
-    gate::Gate,
+    gate::{Gate, LOGIN, Login, Refused, Tries},
     handshake,
     http::{BadHead, Chunks, Framing, Parsed, Request, Response},
     limits::Limits,
@@ -29,9 +29,10 @@ use super::{
     socket::Socket,
     stats::Stats,
     stream,
+    tls::{Greeting, Tls},
 };
 use crate::{
-    message::CloseCode,
+    message::{CloseCode, Message},
     purse::{Purse, Taken},
 };
 
@@ -138,11 +139,14 @@ impl Upgrade {
 pub(super) struct Engine {
     pub(super) application: Arc<dyn Application>,
     pub(super) gate: Arc<RwLock<Gate>>,
+    pub(super) tries: Arc<Tries>,
     pub(super) limits: Limits,
     /// For what is under way.
     pub(super) purse: Purse,
     pub(super) stats: Arc<Stats>,
     pub(super) pool: Pool,
+    /// What all listeners speak, when they do.
+    pub(super) tls: Option<Tls>,
 }
 
 impl Engine {
@@ -155,8 +159,9 @@ impl Engine {
 /// The whole life of a connection. A panic ends this connection only.
 pub(super) fn run(engine: &Engine, socket: &Arc<Socket>, slot: Slot, peer: SocketAddr) {
     let life = AssertUnwindSafe(|| {
-        let conversation = Conversation { engine, socket: socket.clone(), peer, read: Vec::new() };
-        let Some(opening) = conversation.run(slot) else { return };
+        let conversation =
+            Conversation { engine, socket: socket.clone(), peer, read: Vec::new(), misled: false };
+        let Some(opening) = conversation.begin(slot) else { return };
         let Opened { leave, mut handler, read, limits } = opening.open(engine);
         // The handshake went deeper than all that follows, and a stream may
         // stay for months.
@@ -177,6 +182,8 @@ struct Conversation<'a> {
     peer: SocketAddr,
     /// Bytes that were read and not yet understood.
     read: Vec<u8>,
+    /// It speaks plain HTTP where TLS is spoken: it is told so, once.
+    misled: bool,
 }
 
 /// A conversation that becomes a WebSocket.
@@ -192,12 +199,35 @@ struct Opening {
 }
 
 impl Conversation<'_> {
+    /// TLS first, where that is spoken. Its handshake counts as a part of the
+    /// first request's head: both must be there by the same deadline.
+    #[inline(never)]
+    fn begin(mut self, slot: Slot) -> Option<Box<Opening>> {
+        match self.engine.tls.as_ref().map(|tls| tls.greet(&self.socket)) {
+            None | Some(Ok(Greeting::Tls)) => {}
+            Some(Ok(Greeting::Plain)) => self.misled = true,
+            Some(Err(error)) => {
+                // A peer that has gone without a word has not asked for TLS.
+                if self.socket.is_secure() {
+                    self.engine.stats.refused_tls.increment();
+                    log::debug!("{}: refused, no TLS: {error}", self.peer);
+                    self.linger(&slot);
+                }
+                return None;
+            }
+        }
+        self.run(slot)
+    }
+
     // Its frame holds the buffers of all that is inlined into it.
     #[inline(never)]
     fn run(mut self, slot: Slot) -> Option<Box<Opening>> {
         loop {
-            let request = match self.read_head(&slot) {
-                Ok(Some(request)) => request,
+            let mut request = match self.read_head(&slot) {
+                Ok(Some(mut request)) => {
+                    request.set_secure(self.socket.is_secure());
+                    request
+                }
                 Ok(None) => return None,
                 Err(refusal) => {
                     self.engine.stats.refused_head.increment();
@@ -207,7 +237,7 @@ impl Conversation<'_> {
             };
             self.engine.stats.requests.increment();
             let head_only = request.method() == "HEAD";
-            let response = match self.answer(&request) {
+            let response = match self.answer(&mut request, &slot) {
                 Answer::Response(response) => response,
                 Answer::Body(body) => match self.read_body(&request, &slot) {
                     Ok(Some((bytes, _taken))) => (body.0)(&request, &bytes),
@@ -232,7 +262,7 @@ impl Conversation<'_> {
                 },
             };
             let response = self.with_cross_origin(&request, response);
-            if !request.keeps_alive() {
+            if !request.keeps_alive() || self.misled {
                 self.say_last(&slot, &response, head_only);
                 return None;
             }
@@ -346,13 +376,48 @@ impl Conversation<'_> {
         }
     }
 
-    fn answer(&self, request: &Request) -> Answer {
-        let refusal = self.engine.gate().refuse_request(request);
-        if let Some(refusal) = refusal {
-            self.engine.stats.refused_forbidden.increment();
-            return Answer::Response(refusal);
+    /// What becomes of a request: first the gate is asked, then the application.
+    fn answer(&self, request: &mut Request, slot: &Slot) -> Answer {
+        if self.misled {
+            return Answer::Response(request.see_https());
+        }
+        let stats = &self.engine.stats;
+        let gate = self.engine.gate();
+        if let Some(elsewhere) = gate.moved(request) {
+            return Answer::Response(elsewhere);
+        }
+        if let Err(refused) = gate.judge(request, &self.engine.tries, Instant::now()) {
+            let counter = match refused {
+                Refused::Forbidden(_) => &stats.refused_forbidden,
+                Refused::Unauthorized(_) | Refused::StaleCookie => &stats.refused_unauthorized,
+                Refused::TooManyTries(_) => &stats.refused_tries,
+            };
+            counter.increment();
+            return refusal(request, &refused);
+        }
+        drop(gate);
+        if slot.speaks_for(request.client()).is_err() {
+            stats.refused_address.increment();
+            return Answer::Response(too_many());
+        }
+        if request.path() == LOGIN {
+            return self.login(request);
+        }
+        if request.is_preflight() {
+            return Answer::Response(preflight());
         }
         self.engine.application.respond(request)
+    }
+
+    fn login(&self, request: &Request) -> Answer {
+        let (gate, tries) = (self.engine.gate.clone(), self.engine.tries.clone());
+        match Login::of(request) {
+            Login::Answer(response) => Answer::Response(response),
+            Login::Form => Answer::Body(Body::then(move |request, form| {
+                let gate = gate.read().unwrap_or_else(PoisonError::into_inner);
+                Login::enter(&gate, &tries, request, form)
+            })),
+        }
     }
 
     fn with_cross_origin(&self, request: &Request, response: Response) -> Response {
@@ -406,10 +471,15 @@ impl Conversation<'_> {
     /// Answers, and then reads on until the peer's end, so that what it still
     /// sends does not make the kernel reset what we said.
     fn say_last(&self, slot: &Slot, response: &Response, head_only: bool) {
-        if self.say(slot, response, false, head_only).is_err() {
-            return;
+        if self.say(slot, response, false, head_only).is_ok() {
+            self.linger(slot);
         }
-        self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Ends our direction, and reads the other one empty for a moment.
+    #[inline(never)]
+    fn linger(&self, slot: &Slot) {
+        self.socket.finish();
         let deadline = Instant::now() + self.engine.limits.close_time;
         if slot.enter(Phase::Closing, Some(deadline)).is_err() {
             return;
@@ -417,12 +487,56 @@ impl Conversation<'_> {
         let mut left = Limits::LINGER_BYTES;
         let mut buffer = [0; 1024];
         while left > 0 {
-            match self.socket.receive(&mut buffer) {
+            match self.socket.receive_raw(&mut buffer) {
                 Ok(0) | Err(_) => return,
                 Ok(length) => left = left.saturating_sub(length),
             }
         }
     }
+}
+
+/// How a request is refused. A browser's WebSocket cannot see a status: it
+/// gets a Close that says why.
+fn refusal(request: &Request, refused: &Refused) -> Answer {
+    if !request.wants_websocket() || request.header_count("origin") == 0 {
+        return Answer::Response(refused.response(request));
+    }
+    let (code, reason) = refused.close();
+    let upgrade = Upgrade::new(move |connection, _| {
+        // Nothing else was said before.
+        let _ = connection.close(Some(code), reason);
+        Silent
+    });
+    // A browser gives up without an answer to what it has offered.
+    let offered = request.subprotocols().next();
+    Answer::Upgrade(match offered {
+        Some(protocol) => upgrade.protocol(protocol),
+        None => upgrade,
+    })
+}
+
+/// What a page of another origin may ask, if that origin may at all (Fetch,
+/// "CORS preflight request").
+fn preflight() -> Response {
+    Response::empty(204)
+        .header("Access-Control-Allow-Methods", "GET, POST")
+        .header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+        .header("Access-Control-Max-Age", "600")
+}
+
+/// Who is shown out says nothing any more.
+struct Silent;
+
+impl Handler for Silent {
+    fn on_message(&mut self, _: &Connection, _: Message) {}
+}
+
+/// The answer to one connection too many of an address.
+pub(super) fn too_many() -> Response {
+    Response::text(
+        429,
+        "too many connections from your address; close some, or raise --max-per-address",
+    )
 }
 
 impl Opening {

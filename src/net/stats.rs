@@ -37,8 +37,15 @@ pub struct Stats {
     pub refused_full: Counter,
     /// Refused: too many from one address.
     pub refused_address: Counter,
-    /// Refused: the peer's network or the page's origin is not allowed.
+    /// Refused: the peer's network, the name it uses, or the page's origin is
+    /// not allowed.
     pub refused_forbidden: Counter,
+    /// Refused: a token is missing or wrong.
+    pub refused_unauthorized: Counter,
+    /// Refused: too many wrong tokens.
+    pub refused_tries: Counter,
+    /// Refused: no TLS came about.
+    pub refused_tls: Counter,
     /// Refused: head too slow, too long or not HTTP.
     pub refused_head: Counter,
     /// Refused: a body too long, too slow or broken.

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    fault,
+    fault::{self, Place},
     message::{CloseCode, CloseEvent, Message},
     purse::{Purse, Taken},
 };
@@ -124,7 +124,7 @@ impl Stream<'_> {
             WsMessage::Frame(_) => return self.flood_check(now),
         };
         self.stats.messages_received.increment();
-        fault::may_strike("message");
+        fault::may_strike(Place::Message);
         if !self.messages.take(now) {
             return Some(self.refuse(CloseCode::POLICY, "too many messages; send fewer a second"));
         }
@@ -319,7 +319,8 @@ impl Wire {
     /// Reads on until the peer's end, so that no reset overtakes our last
     /// words; the accept loop ends it in time. When both Closes have crossed,
     /// there is nothing to wait for, and the server closes first
-    /// (RFC 6455 section 7.1.1).
+    /// (RFC 6455 section 7.1.1). Where no Close was said there is no deadline
+    /// either: a read has failed, and the peer learns of it now.
     // The frame beneath a blocked read stays for as long as the client does:
     // what is not needed then must not be inlined into it. So for `take` and
     // `stumble`.
@@ -327,7 +328,8 @@ impl Wire {
     fn linger(&mut self, clean: bool) {
         let mut bytes = Limits::LINGER_BYTES;
         let mut buffer = [0; 1024];
-        while bytes > 0 && !(clean && self.client.outlet.close_left()) {
+        let outlet = &self.client.outlet;
+        while bytes > 0 && outlet.is_closing() && !(clean && outlet.close_left()) {
             match self.client.socket.receive(&mut buffer) {
                 Ok(0) | Err(_) => break,
                 Ok(length) => bytes = bytes.saturating_sub(length),

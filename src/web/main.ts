@@ -10,6 +10,7 @@ import { chosenSeconds } from './window';
 
 const store = new Store();
 const page = new PageView(store);
+// A page that was opened with one shows it to the stream, too; others have the cookie of /login.
 const token = new URLSearchParams(location.search).get('token');
 const board = new Board(undefined, { binary: true, ...(token !== null && { token }) }, { base: location.href });
 const past = new Past((query) => board.history(query), store);

@@ -42,7 +42,7 @@ pub(crate) fn respond(request: &Request) -> Option<Response> {
         return (request.path() == "/").then(without_page);
     };
     let response = if request.header_list("if-none-match").any(|tag| same_tag(tag, file.tag)) {
-        Response::not_modified()
+        Response::empty(304)
     } else if request.accepts_gzip() {
         Response::new(200, file.media_type, file.gzip).header("Content-Encoding", "gzip")
     } else {

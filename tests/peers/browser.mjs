@@ -22,9 +22,12 @@ const OPTIONS = {
   ],
 };
 
-/** Playwright adds a fresh user data folder, and removes it. */
-export function launch() {
-  return chromium.launch(OPTIONS);
+/**
+ * Playwright adds a fresh user data folder, and removes it. `home` names a folder whose `.pki/nssdb` says which
+ * authorities the browser trusts beside its own.
+ */
+export function launch({ home } = {}) {
+  return chromium.launch({ ...OPTIONS, env: home ? { ...process.env, HOME: home } : process.env });
 }
 
 /**
