@@ -136,6 +136,10 @@ impl Board {
         &self.publisher
     }
 
+    pub(crate) fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
     /// Publishes the next number: batch `n` carries the value `n`.
     pub(crate) fn publish(&self) -> u64 {
         let mut batch = Batch::at(self.hub.clock().boot());

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use boardcast::{net::Limits, telemetry::HubSettings};
+use boardcast::{
+    net::Limits,
+    telemetry::{Batch, BootTime, HubSettings},
+};
 
 use crate::{fixture::*, strain::Process};
 
@@ -65,6 +68,30 @@ fn bodies_under_way_share_one_sum_and_who_finds_no_room_is_told_to_come_back() {
     assert_eq!(Answer::read(&mut BufReader::new(half)).status, 200);
     wait_for("all given back", || (counted(&board, "transit_bytes") == 0).then_some(()));
     assert_eq!(ask(address, &publishing(edge + 1).0).status, 200);
+}
+
+#[test]
+fn an_answer_that_never_fits_is_told_so_and_one_that_has_to_wait_to_come_back() {
+    let board = board(|limits| limits.transit_bytes = 128 * 1024);
+    // A point a second.
+    for second in 0..60 {
+        let mut batch = Batch::at(BootTime::new(Duration::from_secs(second)));
+        batch.set(board.channel(), second as f64);
+        board.publisher().publish(batch);
+    }
+    let ask = |points: usize| {
+        let path = format!("/api/history?channels=count&last=3650d&points={points}");
+        get(board.engine.address, &path)
+    };
+    assert_eq!(ask(600).status, 200);
+    let answer = ask(4320);
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.text().contains("transit_size"), "{}", answer.text());
+    let (whole, head) = publishing(60_000);
+    let mut half = tcp(board.engine.address);
+    send(&mut half, &whole[..head.len() + 59_000]);
+    wait_for("half a body", || (board.engine.handle().purse().in_use() == 118_000).then_some(()));
+    assert_eq!((ask(600).status, ask(4320).status), (503, 503));
 }
 
 #[test]
