@@ -26,6 +26,8 @@ mod deflate;
 mod dial;
 mod dialed;
 mod feed;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gate;
 mod handshake;
 #[cfg(feature = "deflate")]
