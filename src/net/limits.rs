@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Connections of every kind. Default 128. Each costs a thread, a
-    /// descriptor and about 15 KiB; with TLS about 25.
+    /// descriptor and about 15 KiB; with TLS about 31.
     pub connections: usize,
     /// Of `connections`, how many are kept for plain HTTP, so that the page
     /// can still be opened when streams are many. Default 16.
