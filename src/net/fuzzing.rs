@@ -92,7 +92,7 @@ fn look_at(request: &Request, head: &[u8]) {
     match request.framing() {
         // One way to tell the end of a body, and no other.
         Ok(Framing::Chunked) => assert!(codings == 1 && lengths == 0 && request.has_body()),
-        Ok(Framing::Length(0)) => assert!(lengths <= 1),
+        Ok(Framing::Length(0)) => assert!(codings == 0 && lengths <= 1),
         Ok(Framing::Length(_)) => assert!(codings == 0 && lengths == 1 && request.has_body()),
         Err(bad) => assert!([400, 501].contains(&bad.status)),
     }

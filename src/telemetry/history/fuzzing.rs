@@ -15,8 +15,8 @@ use crate::telemetry::{Batch, BootTime, Channel, ChannelId};
 /// A small budget, so that small files reach it.
 const BUDGET: usize = 30_000;
 
-/// A file. The first byte tells what it was told by: as it is, or packed, so
-/// that the checksum, which would keep nearly everything out, is right; and how
+/// A file. The first byte tells whether it comes as it is, or is packed before, so
+/// that the checksum, which would keep nearly everything out, is right; and whether
 /// the board was started since. Whatever is read keeps the budget, has possible
 /// numbers, and is the same once it was written and read again.
 pub fn history(bytes: &[u8]) {
