@@ -116,9 +116,14 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// `RUST_LOG` goes before the flags.
+/// `RUST_LOG` goes before the flags. tungstenite would log whole messages as
+/// they came, with whatever a peer has put there: it must be asked for by name.
 fn init_logging(level: log::LevelFilter) {
-    env_logger::Builder::new().filter_level(level).parse_default_env().init();
+    env_logger::Builder::new()
+        .filter_level(level)
+        .filter_module("tungstenite", level.min(log::LevelFilter::Warn))
+        .parse_default_env()
+        .init();
 }
 
 /// A panic is one line in the log, with its place and without a backtrace.

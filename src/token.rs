@@ -101,8 +101,8 @@ fn failed(what: &str, path: &Path) -> impl Fn(io::Error) -> Error {
 fn add(path: &Path, entry: &TokenEntry) -> Result<()> {
     let known = match Tokens::read(path) {
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
-        // As it is made by hand: empty.
-        Err(_) if fs::metadata(path).is_ok_and(|about| about.len() == 0) => None,
+        // As it is made by hand, or once the last one was taken back.
+        Err(_) if fs::read_to_string(path).is_ok_and(|text| says_nothing(&text)) => None,
         known => Some(known?),
     };
     let known = known.unwrap_or_default();
@@ -118,6 +118,11 @@ fn add(path: &Path, entry: &TokenEntry) -> Result<()> {
     let line = format!("{}{entry}\n", if ends_open { "\n" } else { "" });
     let file = OpenOptions::new().create(true).append(true).mode(0o644).open(path);
     file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(failed("write to", path))
+}
+
+/// Whether it is blank lines and comments.
+fn says_nothing(text: &str) -> bool {
+    text.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
 }
 
 /// Writes the file anew without that line; whole at any moment.

@@ -98,6 +98,14 @@ impl Request {
             // RFC 9112 section 3.2.
             return refuse(400, "a request has exactly one Host header");
         }
+        // RFC 9112 section 3.2.2 lets the target count; here they agree, so that
+        // nobody before us can have judged another host than we do.
+        let named = request.uri.authority().map(http::uri::Authority::as_str);
+        if named.is_some_and(|named| {
+            !request.header("host").unwrap_or(named).eq_ignore_ascii_case(named)
+        }) {
+            return refuse(400, "the request's target and its Host name two hosts");
+        }
         Ok(Parsed::Whole(Box::new(request), length))
     }
 

@@ -123,11 +123,20 @@ impl Board {
     }
 
     pub(crate) fn listening(listeners: Listeners, settings: HubSettings, limits: Limits) -> Self {
+        Self::guarded(listeners, Gate::local(), settings, limits)
+    }
+
+    /// One that lets in whom this gate does.
+    pub(crate) fn behind(gate: Gate, limits: Limits) -> Self {
+        Self::guarded(Engine::anywhere(), gate, HubSettings::default(), limits)
+    }
+
+    fn guarded(listeners: Listeners, gate: Gate, settings: HubSettings, limits: Limits) -> Self {
         let hub = Hub::new(settings);
         let publisher = hub.publisher("test");
         let channel = publisher.channel(Channel::gauge("count").expect("valid")).expect("declared");
         let app = App::new(hub.clone());
-        let engine = Engine::listening(listeners, app.clone(), Gate::local(), limits);
+        let engine = Engine::listening(listeners, app.clone(), gate, limits);
         app.watch(engine.handle());
         Self { engine, hub, publisher, channel }
     }

@@ -6,6 +6,8 @@
 // `tunnel` runs some of the tests once more, over TLS.
 #![cfg_attr(feature = "tls", allow(clippy::duplicate_mod))]
 
+mod access;
+mod attacks;
 #[cfg(feature = "tls")]
 mod authority;
 mod binary;

@@ -279,7 +279,9 @@ impl Gate {
     pub(super) fn cross_origin(&self, request: &Request) -> Option<String> {
         let origin = request.header("origin")?;
         let asker = self.proxies.asker(request)?;
-        self.origin_is_fine(request, &asker).then(|| origin.to_owned())
+        // A page of a name that was made to lead here is of its own host, too.
+        let known = asker.host.is_none_or(|host| self.hosts.contain(host, Instant::now()));
+        (known && self.origin_is_fine(request, &asker)).then(|| origin.to_owned())
     }
 }
 
