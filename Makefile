@@ -7,6 +7,7 @@
 #   make bench   what it costs, as tables (docs/performance.md); Node's ws beside it
 #   make stress  the long forms of the strain tests, minutes
 #   make soak    everything at once, for long: make soak MINUTES=30 (docs/soak.md)
+#   make fuzz    one way in with anything at all: TARGET=head MINUTES=30 (fuzz/README.md)
 #   make deploy  build for a board, install there, start: make deploy HOST=pi@raspberrypi.local
 #   make undeploy  take it off again: HOST=…
 #   make deb     a Debian package; make tarball: the same for other systems; for a board: TARGET=…
@@ -40,7 +41,7 @@ client := clients/js
 page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json)) \
 	$(wildcard $(addprefix $(client)/,src/*.ts tsconfig.json))
 
-.PHONY: run page check test bench stress soak conformance cross cross-docker test-arm sizes deploy undeploy \
+.PHONY: run page check test bench stress soak fuzz conformance cross cross-docker test-arm sizes deploy undeploy \
 	deb tarball test-packages test-deploy setup setup-node
 
 run: page
@@ -124,6 +125,9 @@ test-packages: page
 
 test-deploy: page
 	cross/package/test-deploy.sh
+
+fuzz:
+	fuzz/run.sh "$(TARGET)" $(MINUTES)
 
 conformance: page
 	tests/conformance/run.py $(ARGS)

@@ -2,7 +2,7 @@
 //!
 //! The places where the engine meets the kernel ask here, before each call,
 //! whether it is to fail. In a debug build a test says which: `BOARDCAST_FAULT`
-//! for the real binary, a [`Plan`](plan::Plan) for an engine in this process. A
+//! for the real binary, a `Plan` for an engine in this process. A
 //! release build has none of it: all of this is nothing there.
 //!
 //! `BOARDCAST_FAULT` is a list of `PLACE:WHEN:HOW` (docs/faults.md):

@@ -65,6 +65,9 @@ pub mod daemon;
 pub mod doctor;
 pub mod error;
 mod fault;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod message;
 pub mod net;
 pub mod pulse;

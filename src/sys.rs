@@ -438,10 +438,8 @@ mod tests {
         let (say, said) = std::sync::mpsc::channel();
         let run = move || {
             let name = std::fs::read_to_string("/proc/thread-self/comm").expect("read");
-            let held = say.clone();
             say.send((name, deep())).expect("heard");
-            drop(say);
-            let _held = held;
+            let _held = say;
             std::panic::resume_unwind(Box::new("on purpose"));
         };
         spawn_detached(c"bc-test", 128 * 1024, run).expect("a thread");

@@ -143,15 +143,21 @@ impl Histories {
             Ok(wanted) => wanted,
             Err(sentence) => return Some(Response::text(400, sentence)),
         };
-        // In little memory, answers are better long than late.
+        // Compressing needs more than there is, where memory is little.
         let gzip = request.accepts_gzip() && purse.most() >= 4 * GZIP;
         let csv = wants_csv(request);
         let body = {
             // Copies of a board's memory, at most one at a time.
             let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+            let alone = purse.in_use() == 0;
             match make(hub, &wanted, csv, gzip, purse) {
                 Ok(body) => body,
                 Err(Refusal::TooMuch(sentence)) => return Some(Response::text(400, sentence)),
+                Err(Refusal::Busy) if alone => {
+                    let sentence = "this is more than fits into the memory for answers: \
+                                    ask for fewer channels or points, or raise transit_size";
+                    return Some(Response::text(400, sentence));
+                }
                 Err(Refusal::Busy) => return None,
             }
         };

@@ -39,7 +39,8 @@ pub(super) fn plain(name: &Path) -> String {
     name.to_string_lossy().replace(char::is_control, "\u{fffd}")
 }
 
-/// What is wrong with a setting, where, and what to write instead: one line.
+/// What is wrong with a setting, where, and what to write instead: one line, the
+/// message of less than 500 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
     /// Where it stands.
@@ -52,8 +53,21 @@ impl Complaint {
     pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
         // What a stranger wrote may be quoted in it.
         let message = message.into().replace(char::is_control, " ");
-        Self { place, message }
+        Self { place, message: shortened(message) }
     }
+}
+
+/// Leaves the middle of a long sentence out: what is wrong stands at the
+/// beginning, what to write at the end.
+fn shortened(sentence: String) -> String {
+    const PART: usize = 249;
+    let length = sentence.chars().count();
+    if length <= 2 * PART + 1 {
+        return sentence;
+    }
+    let start = sentence.chars().take(PART);
+    let end = sentence.chars().skip(length - PART);
+    start.chain(['…']).chain(end).collect()
 }
 
 impl fmt::Display for Complaint {

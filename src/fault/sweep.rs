@@ -205,14 +205,15 @@ impl Board {
         let address = self.handle.addresses()[0];
         let mut one = twice(victims, || Viewer::join(address, "/ws"))?;
         let mut two = twice(victims, || Viewer::join(address, "/ws?channels="))?;
-        twice(victims, || ask(address, "GET /api/latest HTTP/1.1\r\nHost: pi\r\n\r\n"))?;
+        twice(victims, || ask(address, "GET /api/latest HTTP/1.1\r\nHost: localhost\r\n\r\n"))?;
         (self.publish)();
         let subscribe = r##"{"type":"subscribe","channels":["#"],"id":7}"##;
         if let Err(lost) = two.say(subscribe) {
             victims.push(lost);
             two = Viewer::join(address, "/ws").ok()?;
         }
-        let post = "POST /api/publish HTTP/1.1\r\nHost: pi\r\nContent-Length: 7\r\n\r\nroom=21";
+        let post =
+            "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\nroom=21";
         twice(victims, || ask(address, post))?;
         for viewer in [&mut one, &mut two] {
             let last = self.hub.view().seq();

@@ -167,7 +167,7 @@ pub(super) fn run(engine: &Engine, socket: &Arc<Socket>, slot: Slot, peer: Socke
         // stay for months.
         crate::sys::release_unused_stack();
         let limits = limits.as_deref().unwrap_or(&engine.limits);
-        stream::run(&leave.0, &mut *handler, read, limits, engine);
+        stream::run(&leave.0, &mut *handler, read, limits, (&engine.stats, &engine.purse));
     });
     if catch_unwind(life).is_err() {
         engine.stats.panics.increment();

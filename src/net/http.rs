@@ -274,11 +274,12 @@ impl Request {
     /// guesses may take a part of the body for a next request, or the other
     /// way round.
     pub(super) fn framing(&self) -> Result<Framing, BadHead> {
-        let mut codings = self.header_list("transfer-encoding");
+        // Every line counts, also one that is empty or cannot be shown.
+        let mut codings = self.values("transfer-encoding");
         let lengths = self.header_count("content-length");
         match (codings.next(), codings.next(), lengths) {
-            (None, None, 0) => Ok(Framing::Length(0)),
-            (None, None, 1) => {
+            (None, _, 0) => Ok(Framing::Length(0)),
+            (None, _, 1) => {
                 let length = self.header("content-length").unwrap_or_default();
                 // No sign: `parse` would take one.
                 let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
@@ -289,7 +290,7 @@ impl Request {
                     _ => refuse(400, "Content-Length is no number"),
                 }
             }
-            (Some(coding), None, 0) if coding.eq_ignore_ascii_case("chunked") => {
+            (Some(coding), None, 0) if coding.eq_ignore_ascii_case(b"chunked") => {
                 Ok(Framing::Chunked)
             }
             (Some(_), _, 0) => refuse(501, "only the transfer coding chunked is understood"),
@@ -354,9 +355,12 @@ impl Chunks {
                 }
                 self.state = Chunk::End;
             }
-            let Some(end) = read.iter().position(|&byte| byte == b'\n') else {
-                return if read.len() > Self::LINE { Err(bad) } else { Ok(false) };
-            };
+            let end = read.iter().position(|&byte| byte == b'\n');
+            // The same bound for a line that came whole: where it was cut is chance.
+            if end.unwrap_or(read.len()) > Self::LINE {
+                return Err(bad);
+            }
+            let Some(end) = end else { return Ok(false) };
             let line: Vec<u8> = read.drain(..=end).collect();
             let line = line.trim_ascii();
             self.state = match self.state {
@@ -574,6 +578,9 @@ mod tests {
             ("Content-Length: 5\r\nContent-Length: 5\r\n", Err(400)),
             ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Err(400)),
             ("Transfer-Encoding: gzip, chunked\r\n", Err(501)),
+            ("Transfer-Encoding: chunk\u{e9}d\r\n", Err(501)),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunk\u{e9}d\r\n", Err(400)),
+            ("Content-Length: 5\r\nTransfer-Encoding:\r\n", Err(400)),
         ] {
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
             let request = parse(&head).expect("valid").expect("whole").0;
@@ -594,7 +601,8 @@ mod tests {
             assert!(whole && body == b"hello world", "pieces of {size}");
             assert_eq!(read, b"rest");
         }
-        for bad in ["x\r\n", "\r\n", "-1\r\n", "12345678\r\n", "1\r\nab\r\n"] {
+        let long = format!("1;{}\r\na\r\n", "x".repeat(Chunks::LINE));
+        for bad in ["x\r\n", "\r\n", "-1\r\n", "12345678\r\n", "1\r\nab\r\n", &long] {
             let mut read = bad.as_bytes().to_vec();
             assert!(Chunks::default().take(&mut read, &mut Vec::new(), 100).is_err(), "{bad}");
         }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Connections of every kind. Default 128. Each costs a thread, a
-    /// descriptor and about 15 KiB; with TLS about 25.
+    /// descriptor and about 15 KiB; with TLS about 31.
     pub connections: usize,
     /// Of `connections`, how many are kept for plain HTTP, so that the page
     /// can still be opened when streams are many. Default 16.
@@ -66,8 +66,9 @@ pub struct Limits {
     /// that is more than `message_rate`. Default 200.
     pub publisher_rate: u32,
     /// Bytes that bodies, long messages and large answers take together while
-    /// they are under way. Default 16 MiB; whoever would take more is answered
-    /// with 503, a WebSocket ended with 1013.
+    /// they are under way. Default 16 MiB, and room for the largest of them
+    /// alone; whoever would take more is answered with 503, a WebSocket ended
+    /// with 1013.
     pub transit_bytes: usize,
     /// Refused peers that are read empty at a time, so that they get to know
     /// why. Default 16; beyond, the one that was first is closed.
@@ -147,6 +148,13 @@ impl Limits {
         self.connections - self.reserved_for_http
     }
 
+    /// What may be under way: the largest alone must find room, twice, since
+    /// what grows doubles.
+    pub(super) fn under_way(&self) -> usize {
+        let largest = self.body_bytes.max(self.message_bytes).max(self.publisher_bytes);
+        self.transit_bytes.max(largest.saturating_mul(2))
+    }
+
     /// Checks that the bounds can work together.
     ///
     /// # Errors
@@ -166,11 +174,6 @@ impl Limits {
         }
         if self.workers == 0 || self.workers > 64 {
             return refuse("the number of push workers must be from 1 to 64");
-        }
-        if self.transit_bytes < self.message_bytes {
-            return refuse(
-                "one message must fit into what is under way: transit_size >= message_size",
-            );
         }
         if self.refused_peers == 0 || self.publisher_rate == 0 {
             return refuse("a bound of 0 tells nobody why: use at least 1");
@@ -213,6 +216,8 @@ mod tests {
         assert!(bad.validate().expect_err("no workers").to_string().contains("push workers"));
         let bad = Limits { reserved_for_http: 128, ..Limits::default() };
         assert!(bad.validate().is_err());
+        let long = Limits { message_bytes: 32 << 20, ..Limits::default() };
+        assert_eq!((long.validate().is_ok(), long.under_way()), (true, 64 << 20));
         let bad = Limits { silence: Duration::from_secs(5), ..Limits::default() };
         assert!(bad.validate().is_err());
     }

@@ -16,7 +16,7 @@
 //! A file here uses only the ones above it: `limits`, `stats`, `tls`, `socket`,
 //! `head`, `deflate`, `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`,
 //! `squeezed`, `link`, `client`, `pusher`, `stream`, `connection`, `acceptor`,
-//! `server`; `dialed` and `dial` are the client's side.
+//! `server`; `dialed` and `dial` are the client's side, `fuzzing` is for tests.
 
 mod acceptor;
 mod client;
@@ -26,6 +26,8 @@ mod deflate;
 mod dial;
 mod dialed;
 mod feed;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gate;
 mod handshake;
 #[cfg(feature = "deflate")]

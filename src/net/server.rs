@@ -279,7 +279,7 @@ pub fn start(
     let workers = pool.pulses();
     let gate = Arc::new(RwLock::new(gate));
     let Listeners { sockets, tls } = listeners;
-    let purse = Purse::new(limits.transit_bytes);
+    let purse = Purse::new(limits.under_way());
     let engine = Engine {
         application,
         gate: gate.clone(),

@@ -23,7 +23,6 @@ use tungstenite::{
 
 use super::{
     client::Client,
-    connection::Engine,
     deflate::{Corrupt, Inflater},
     limits::Limits,
     link::{Connection, Handler},
@@ -47,7 +46,7 @@ pub(super) fn run(
     handler: &mut dyn Handler,
     already_read: Vec<u8>,
     limits: &Limits,
-    engine: &Engine,
+    (stats, purse): (&Stats, &Purse),
 ) {
     let config = WebSocketConfig::default()
         .read_buffer_size(limits.read_buffer)
@@ -55,7 +54,7 @@ pub(super) fn run(
         .max_write_buffer_size(64 * 1024)
         .max_message_size(Some(limits.message_bytes))
         .max_frame_size(Some(limits.message_bytes));
-    let wire = Wire::new(client.clone(), &already_read, limits, &engine.purse);
+    let wire = Wire::new(client.clone(), &already_read, limits, purse);
     let (inflater, already_read) = match client.agreement {
         Some(agreed) => (Some(Box::new(Inflater::new(agreed, &already_read))), Vec::new()),
         None => (None, already_read),
@@ -69,7 +68,7 @@ pub(super) fn run(
         connection: Connection::new(client, client.id, client.peer),
         messages: Bucket::new(limits.message_rate, limits.message_burst, now),
         controls: Bucket::new(limits.control_rate, limits.control_rate, now),
-        stats: &engine.stats,
+        stats,
     };
     handler.on_open(&stream.connection);
     let event = stream.read_until_closed(handler);

@@ -40,7 +40,8 @@ impl Filter {
     /// [`Error::Filter`] names the rule that it breaks.
     pub fn parse(text: &str) -> Result<Self> {
         let refuse = |why: &str| {
-            let start: String = text.chars().take(MAX_NAME).collect();
+            // Enough to know it again: what cannot be shown is ten times as long as it was.
+            let start: String = text.chars().take(40).collect();
             Err(Error::Filter(format!("filter {start:?}: {why}")))
         };
         if text.len() > MAX_NAME {

@@ -21,6 +21,8 @@ mod time;
 mod value;
 
 pub(crate) use self::channel::allowed;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::history::fuzzing as history_fuzzing;
 #[cfg(test)]
 pub(crate) use self::rules::tests::rule;
 pub use self::{

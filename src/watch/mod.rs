@@ -138,7 +138,7 @@ impl Watch {
     ) -> Result<WebSocket> {
         let builder = WebSocket::builder(&self.request(max_hz, since));
         let builder = match &self.token {
-            Some(token) => builder.header("Authorization", &format!("Bearer {token}")),
+            Some(token) => builder.header("Authorization", format!("Bearer {token}")),
             None => builder,
         };
         #[cfg(feature = "tls")]

@@ -474,8 +474,14 @@ pub fn ask(text: &str) -> Ask {
         id: Id,
     }
     let message: Message = match serde_json::from_str(text) {
+        // serde takes a list of the same fields, too.
+        Ok(_) if text.trim_ascii_start().starts_with('[') => {
+            let sentence = "not a message: a list; send an object with a type";
+            return Ask::Unknown(error("bad_message", sentence, None));
+        }
         Ok(message) => message,
         Err(why) => {
+            let why = subscribe::words(&why);
             let sentence = format!("not a message: {why}; send an object with a type");
             return Ask::Unknown(error("bad_message", &sentence, None));
         }
@@ -666,9 +672,11 @@ mod tests {
         assert_eq!(ask(r#"{"type":"ping","id":7}"#), Ask::Ping { id: Some(7.into()) });
         let Ask::Unknown(answer) = ask(r#"{"type":"dance","id":"x"}"#) else { panic!("known") };
         assert!(answer.contains(r#""code":"unknown_type""#) && answer.contains(r#""id":"x""#));
-        for bad in ["", "7", "[]", "{}", r#"{"type":7}"#, &"[".repeat(10_000)] {
+        let long = format!(r#"{{"type":"subscribe","channels":[],"{}":1}}"#, "x".repeat(9000));
+        let list = r#"["ping",7]"#;
+        for bad in ["", "7", "[]", "{}", r#"{"type":7}"#, &"[".repeat(10_000), list, &long] {
             let Ask::Unknown(answer) = ask(bad) else { panic!("{bad} was understood") };
-            assert!(answer.contains("bad_message"), "{answer}");
+            assert!(answer.contains("bad_message") && answer.len() < 500, "{answer}");
         }
         let long = format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(65));
         for odd in

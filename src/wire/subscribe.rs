@@ -120,13 +120,19 @@ pub fn from_message(text: &str) -> Result<Subscription> {
     }
     let message: Message<'_> = serde_json::from_str(text).map_err(|why| {
         let example = r#"{"type":"subscribe","channels":["cpu/#"],"max_hz":5}"#;
-        Error::Setting(format!("{why}; write it as in {example}"))
+        Error::Setting(format!("{}; write it as in {example}", words(&why)))
     })?;
     Ok(Subscription {
         filters: Filters::parse(&message.channels)?,
         pace: message.max_hz.map(Pace::from_hz).transpose()?,
         since: message.since,
     })
+}
+
+/// What serde says of a stranger's message. It quotes what the stranger wrote,
+/// as long as that is.
+pub(super) fn words(why: &serde_json::Error) -> String {
+    super::line::BadLine::new(&why.to_string()).to_string()
 }
 
 #[cfg(test)]

@@ -145,6 +145,10 @@ impl Board {
         &self.publisher
     }
 
+    pub(crate) fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
     /// Publishes the next number: batch `n` carries the value `n`.
     pub(crate) fn publish(&self) -> u64 {
         let mut batch = Batch::at(self.hub.clock().boot());
@@ -469,8 +473,8 @@ impl Binary {
                 return Err((code, log));
             }
         }
-        // ws:// or wss://
-        let stream = greeting.lines().find(|line| line.contains(" stream ")).expect("a stream");
+        let is_stream = |line: &&str| line.contains("ws://") || line.contains("wss://");
+        let stream = greeting.lines().find(is_stream).expect("a stream");
         let address = stream.split("://").nth(1).and_then(|rest| rest.split('/').next());
         let address = address.and_then(|address| address.parse().ok()).expect("an address");
         Ok(Self { child, address, greeting, log, reader: Some(reader) })

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use boardcast::{net::Limits, telemetry::HubSettings};
+use boardcast::{
+    net::Limits,
+    telemetry::{Batch, BootTime, HubSettings},
+};
 
 use crate::{fixture::*, strain::Process};
 
@@ -28,7 +31,7 @@ fn counted(board: &Board, name: &str) -> u64 {
 /// A request that publishes a body of so many bytes, and its head alone.
 fn publishing(length: usize) -> (String, String) {
     let head = format!(
-        "POST /api/publish HTTP/1.1\r\nHost: pi\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
     );
     let line = "pushed=1\n";
     let mut body = line.repeat(length / line.len());
@@ -65,6 +68,30 @@ fn bodies_under_way_share_one_sum_and_who_finds_no_room_is_told_to_come_back() {
     assert_eq!(Answer::read(&mut BufReader::new(half)).status, 200);
     wait_for("all given back", || (counted(&board, "transit_bytes") == 0).then_some(()));
     assert_eq!(ask(address, &publishing(edge + 1).0).status, 200);
+}
+
+#[test]
+fn an_answer_that_never_fits_is_told_so_and_one_that_has_to_wait_to_come_back() {
+    let board = board(|limits| limits.transit_bytes = 128 * 1024);
+    // A point a second.
+    for second in 0..60 {
+        let mut batch = Batch::at(BootTime::new(Duration::from_secs(second)));
+        batch.set(board.channel(), second as f64);
+        board.publisher().publish(batch);
+    }
+    let ask = |points: usize| {
+        let path = format!("/api/history?channels=count&last=3650d&points={points}");
+        get(board.engine.address, &path)
+    };
+    assert_eq!(ask(600).status, 200);
+    let answer = ask(4320);
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.text().contains("transit_size"), "{}", answer.text());
+    let (whole, head) = publishing(60_000);
+    let mut half = tcp(board.engine.address);
+    send(&mut half, &whole[..head.len() + 59_000]);
+    wait_for("half a body", || (board.engine.handle().purse().in_use() == 118_000).then_some(()));
+    assert_eq!((ask(600).status, ask(4320).status), (503, 503));
 }
 
 #[test]
@@ -160,7 +187,7 @@ fn who_gives_way_who_waits_and_who_is_late_is_counted() {
     let address = board.engine.address;
     let stats = board.engine.handle().stats().clone();
     let mut idle = tcp(address);
-    send(&mut idle, "GET /healthz HTTP/1.1\r\nHost: pi\r\n\r\n");
+    send(&mut idle, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut idle = BufReader::new(idle);
     Answer::read(&mut idle);
     let mut half = tcp(address);
@@ -170,8 +197,8 @@ fn who_gives_way_who_waits_and_who_is_late_is_counted() {
     assert_eq!(stats.gave_way.get(), 0);
     // The next one waits for that head; and then the idle one gives way.
     let mut next = tcp(address);
-    send(&mut next, "GET /healthz HTTP/1.1\r\nHost: pi\r\n");
-    send(&mut half, "GET /healthz HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n");
+    send(&mut next, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n");
+    send(&mut half, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     wait_for("room", || (stats.gave_way.get() == 1).then_some(()));
     assert_eq!(idle.read(&mut [0]).expect("the end"), 0);
     // And the one that was answered does not close: it is late.
@@ -184,7 +211,7 @@ fn an_answer_that_is_not_taken_in_time_is_counted() {
     let board = board(|limits| limits.response_time = Duration::from_millis(200));
     let mut deaf = narrow_tcp(board.engine.address);
     deaf.set_nonblocking(true).expect("set");
-    let request = "GET /metrics HTTP/1.1\r\nHost: pi\r\n\r\n".repeat(20);
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20);
     let stats = board.engine.handle().stats().clone();
     wait_for("a late answer", || {
         let _ = deaf.write_all(request.as_bytes());
@@ -252,7 +279,7 @@ fn under_twice_its_resting_size_a_flood_is_refused_and_the_program_goes_on() {
 /// without an end.
 fn flood(address: SocketAddr) -> Vec<TcpStream> {
     let (body, _) = publishing(65_536);
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: pi\r\n\r\n");
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut message = handshake("/ws").into_bytes();
     message.extend(&client_frame(0x81, &[b' '; 60_000])[..50_000]);
     let histories = "/api/history?channels=%23&last=1h&points=600";

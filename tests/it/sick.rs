@@ -69,7 +69,9 @@ pub(crate) fn watch(sick: usize, well: usize, time: Duration, stuck: &str) -> Se
     });
     seen.delays.sort_by(f64::total_cmp);
     assert!(seen.growth < 4 << 20 || emulated(), "memory grew by {} bytes", seen.growth);
-    assert_eq!(server.metric("boardcast_gaps_total"), 0, "nobody was overtaken");
+    // Those that do not read are overtaken by the ring before they are ended;
+    // those that do would have stumbled over a gap.
+    assert!(server.metric("boardcast_gaps_total") <= sick as u64);
     drop(still);
     seen
 }

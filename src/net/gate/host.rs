@@ -132,11 +132,11 @@ fn names_of(host: &str, search: &[String]) -> Vec<String> {
 /// The domains in `search fritz.box home.example`, or in `domain fritz.box`;
 /// the last such line counts (resolv.conf(5)).
 fn parse_search(text: &str) -> Vec<String> {
-    let lines = text.lines().filter_map(|line| {
+    let mut lines = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         matches!(words.next(), Some("search" | "domain")).then_some(words)
     });
-    let domains = lines.last().into_iter().flatten();
+    let domains = lines.next_back().into_iter().flatten();
     domains.map(|domain| plain(domain).to_ascii_lowercase()).filter(|d| !d.is_empty()).collect()
 }
 

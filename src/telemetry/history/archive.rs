@@ -202,7 +202,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// What has to be added to an instant of the file's, in milliseconds since
 /// boot, to make it one of ours.
-fn shift(then: &Head, now: &Head) -> i64 {
+pub(super) fn shift(then: &Head, now: &Head) -> i64 {
     if then.boot == now.boot && !now.boot.is_empty() {
         return 0;
     }

@@ -165,6 +165,16 @@ fn a_restart_of_the_program_loses_nothing() {
 }
 
 #[test]
+fn no_history_at_all_is_a_whole_file_too() {
+    let folder = Folder::new();
+    let (_, before, ..) = board(0, 1 << 20);
+    folder.archive(&before).write().expect("written");
+    let (_, after, ..) = board(0, 1 << 20);
+    assert_eq!(folder.archive(&after).load(), Loaded::Done);
+    assert_eq!(folder.names(), ["history"], "not set aside as damaged");
+}
+
+#[test]
 fn after_a_reboot_the_curve_goes_on_by_the_wall_clock() {
     let folder = Folder::new();
     let (_, before, _, ids) = busy(1, 5000);

@@ -91,8 +91,10 @@ pub(super) fn write<W: Write>(
     let mut out = GzEncoder::new(out, LEVEL);
     let mut buffer = Vec::new();
     put_head(&mut buffer, head);
+    out.write_all(&buffer)?;
     for name in history.names() {
         // The lock is held for one channel at a time, and never while writing.
+        buffer.clear();
         history.with_name(&name, |series| {
             if series.newest().is_some_and(|newest| newest >= oldest) {
                 put_text(&mut buffer, name.as_str());
@@ -100,7 +102,6 @@ pub(super) fn write<W: Write>(
             }
         });
         out.write_all(&buffer)?;
-        buffer.clear();
     }
     out.write_all(&[0])?;
     out.finish()

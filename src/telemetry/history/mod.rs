@@ -29,6 +29,8 @@
 mod archive;
 mod block;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keeper;
 mod levels;
 #[cfg(test)]

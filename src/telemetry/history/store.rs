@@ -174,7 +174,7 @@ impl Store {
     }
 
     /// What everything takes, counted anew.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn counted(&self) -> usize {
         self.lists() + self.entries().map(|e| e.fixed() + e.series.heap()).sum::<usize>()
     }
