@@ -77,7 +77,7 @@ attacks! { closed:
     fn a_length_of_all_bits() => announced(u64::MAX), 1009;
     fn a_length_of_4_gib() => announced(1 << 32), 1009;
     fn a_length_of_16_kib_and_a_byte_in_64_bits() => announced(16 * 1024 + 1), 1009;
-    fn a_ping_of_64_kib() => client_frame(PING, &[0; 65_535]), 1009;
+    fn a_ping_of_20_kib() => client_frame(PING, &[0; 20_000]), 1009;
     fn fragments_of_one_byte_beyond_the_bound() => [client_frame(0x01, b"x"), client_frame(0x00, b"x").repeat(16 * 1024)].concat(), 1009;
     fn random_bytes() => (0..4096_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 | 0x70).collect(), 1002;
 }
@@ -100,7 +100,7 @@ fn pings_beside_unread_pongs_take_no_more_room_than_one() {
     let mut stream = siege.tcp();
     send(&mut stream, handshake_with("Via: 1.1 proxy\r\n"));
     let mut stream = read_upgrade(stream);
-    send(&mut stream, client_frame(PING, &[b'x'; 125]).repeat(1000));
+    send(&mut stream, client_frame(PING, &[b'x'; 125]).repeat(300));
     assert_eq!(raw_close_code(&mut stream), Some(1008));
     assert_eq!(siege.stats().ended_policy.get(), 1);
     drop(stream);

@@ -8,9 +8,9 @@ use boardcast::net::{Gate, Hosts, Limits, Networks, Origins, Proxies};
 use super::*;
 
 /// What was sent is forbidden, and counted as such.
-fn forbidden(request: String, sentence: &str) {
+fn forbidden(request: impl AsRef<str>, sentence: &str) {
     let siege = Siege::start();
-    let answer = siege.ask(&request);
+    let answer = siege.ask(request.as_ref());
     assert_eq!(answer.status, 403, "{}", answer.text());
     assert!(answer.text().contains(sentence), "{}", answer.text());
     assert_eq!(answer.header("access-control-allow-origin"), None);

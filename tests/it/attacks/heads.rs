@@ -76,7 +76,7 @@ attacks! { answered:
     fn http_0_9() => "GET /api/latest\r\n\r\n", 400;
     fn the_preface_of_http_2() => "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505;
     fn a_version_that_is_none() => to("/").replacen("HTTP/1.1", "HTTP/9.9", 1), 505;
-    fn tls_where_there_is_none() => b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03".as_slice().to_vec(), 400;
+    fn tls_where_there_is_none() => b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03".as_slice(), 400;
     fn another_protocol_altogether() => "SSH-2.0-OpenSSH_9.2\r\n", 400;
     fn a_path_above_the_root() => to("/../../../etc/passwd"), 404;
     fn a_path_above_the_root_in_percent() => to("/%2e%2e/%2e%2e/etc/passwd"), 404;

@@ -4,11 +4,11 @@
 use super::*;
 
 /// What a program on the board, which may publish, is answered.
-fn told(sent: String, code: &str) {
+fn told(sent: impl AsRef<str>, code: &str) {
     let mut siege = Siege::start();
     let mut client = Client::connect(siege.address(), "/ws?channels=none");
     client.next("subscribed");
-    client.say(&sent);
+    client.say(sent.as_ref());
     let answer = loop {
         let message = client.json();
         if !matches!(message["type"].as_str(), Some("data" | "heartbeat" | "channels")) {
@@ -56,17 +56,17 @@ attacks! { told:
     fn a_number_without_end() => publish(r#"{"a":-Infinity}"#), "bad_message";
     fn an_id_beyond_all_numbers() => ping(r#""id":1e999"#), "bad_message";
     fn an_id_of_60_kib_does_not_come_back() => ping(&format!(r#""id":"{}""#, "x".repeat(60_000))), "pong";
-    fn two_types() => r#"{"type":"ping","type":"publish","values":{"a":1}}"#.into(), "bad_message";
+    fn two_types() => r#"{"type":"ping","type":"publish","values":{"a":1}}"#, "bad_message";
     fn two_ids() => ping(r#""id":1,"id":2"#), "bad_message";
-    fn an_unknown_type() => r#"{"type":"shutdown"}"#.into(), "unknown_type";
+    fn an_unknown_type() => r#"{"type":"shutdown"}"#, "unknown_type";
     fn an_unknown_type_of_60_kib_does_not_come_back() => format!(r#"{{"type":"{}"}}"#, "\u{1f980}".repeat(15_000)), "unknown_type";
-    fn a_type_that_is_a_number() => r#"{"type":7}"#.into(), "bad_message";
-    fn a_type_that_is_a_list() => r#"{"type":["ping"]}"#.into(), "bad_message";
-    fn no_type() => r#"{"id":7}"#.into(), "bad_message";
-    fn nothing_at_all() => String::new(), "bad_message";
-    fn a_list_of_messages() => r#"[{"type":"ping"}]"#.into(), "bad_message";
-    fn two_messages_in_one() => r#"{"type":"ping"}{"type":"ping"}"#.into(), "bad_message";
-    fn half_a_surrogate() => r#"{"type":"\ud800"}"#.into(), "bad_message";
+    fn a_type_that_is_a_number() => r#"{"type":7}"#, "bad_message";
+    fn a_type_that_is_a_list() => r#"{"type":["ping"]}"#, "bad_message";
+    fn no_type() => r#"{"id":7}"#, "bad_message";
+    fn nothing_at_all() => "", "bad_message";
+    fn a_list_of_messages() => r#"[{"type":"ping"}]"#, "bad_message";
+    fn two_messages_in_one() => r#"{"type":"ping"}{"type":"ping"}"#, "bad_message";
+    fn half_a_surrogate() => r#"{"type":"\ud800"}"#, "bad_message";
     fn half_a_surrogate_to_publish() => publish(r#"{"a":"\udfff"}"#), "refused";
     fn a_byte_order_mark() => format!("\u{feff}{}", ping(r#""id":1"#)), "bad_message";
     fn the_prototype_of_objects() => publish(r#"{"__proto__ ":1}"#), "refused";
@@ -97,8 +97,8 @@ fn filters(count: usize) -> String {
 }
 
 /// What cannot be asked for in a query is told before the upgrade.
-fn asked_in_vain(query: String, status: u16) {
-    let siege = Siege::start();
+fn asked_in_vain(query: impl AsRef<str>, status: u16) {
+    let (siege, query) = (Siege::start(), query.as_ref());
     assert_eq!(siege.ask(&handshake(&format!("/ws?{query}"))).status, status, "{query}");
     siege.stands();
 }
@@ -106,10 +106,10 @@ fn asked_in_vain(query: String, status: u16) {
 attacks! { asked_in_vain:
     fn filters_without_end_in_a_query() => format!("channels={}", "+,".repeat(65)), 400;
     fn a_filter_of_many_levels_in_a_query() => format!("channels={}", "%2B/".repeat(500)), 400;
-    fn a_pace_that_is_no_number_in_a_query() => "max_hz=NaN".into(), 400;
+    fn a_pace_that_is_no_number_in_a_query() => "max_hz=NaN", 400;
     fn a_place_without_end_in_a_query() => format!("since={}:9", "x".repeat(4000)), 101;
-    fn a_place_beyond_all_numbers_in_a_query() => "since=x:99999999999999999999".into(), 400;
-    fn an_unknown_name_in_a_query() => "role=publish".into(), 400;
+    fn a_place_beyond_all_numbers_in_a_query() => "since=x:99999999999999999999", 400;
+    fn an_unknown_name_in_a_query() => "role=publish", 400;
 }
 
 #[test]

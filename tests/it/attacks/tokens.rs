@@ -101,7 +101,7 @@ fn nearly(change: fn(&str) -> String, status: u16) {
 attacks! { nearly:
     fn a_token_without_its_end_is_wrong() => |token| token[..token.len() - 1].into(), 401;
     fn a_token_with_more_behind_is_wrong() => |token| format!("{token}A"), 401;
-    fn a_token_in_other_case_is_wrong() => |token| token.to_ascii_uppercase(), 401;
+    fn a_token_in_other_case_is_wrong() => str::to_ascii_uppercase, 401;
     fn two_tokens_in_one_are_wrong() => |token| format!("{token}, {token}"), 401;
     fn a_token_that_is_shown_twice_is_wrong() => |token| format!("{token}\r\nAuthorization: Bearer {token}"), 401;
     fn the_hash_from_the_file_opens_nothing() => |_| format!("sha256:{}", "0".repeat(64)), 401;
