@@ -60,6 +60,15 @@ install_node_clients() {
     cp peers/package-lock.json peers/node_modules/.installed
 }
 
+# Unpacked, not installed: the package would start a server of its own.
+install_nginx() {
+    has nginx || [ -x .nginx/usr/sbin/nginx ] || {
+        say "unpacking nginx in tests/.nginx"
+        mkdir -p .nginx
+        (cd .nginx && apt-get download nginx && dpkg-deb -x nginx_*.deb . && rm nginx_*.deb)
+    }
+}
+
 # install_python FOLDER REQUIREMENTS: an environment of its own with what the file lists
 install_python() {
     cmp -s "$2" "$1/.installed" && "$1/bin/python" -c '' 2>/dev/null && return 0
@@ -107,4 +116,5 @@ esac
 if [ "$1" = all ]; then
     install_node_clients
     install_python .venv peers/requirements.txt
+    install_nginx
 fi

@@ -21,7 +21,7 @@ mod selection;
 mod viewer;
 mod wishes;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use self::{
     answers::Parcel,
@@ -67,6 +67,8 @@ pub struct App {
     plan: OnceLock<Plan>,
     /// Called, one after the other, when the server stops; `None`: it does.
     at_stop: Mutex<Option<Vec<Call>>>,
+    /// Whose pages may show ours in a frame: `frame-ancestors`.
+    frames: RwLock<String>,
     /// Called on SIGHUP.
     at_hang_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -102,6 +104,7 @@ impl App {
             engine,
             plan: OnceLock::new(),
             at_stop,
+            frames: RwLock::new("'self'".into()),
             at_hang_up,
         })
     }
@@ -147,6 +150,14 @@ impl App {
         }
         drop(calls);
         call();
+    }
+
+    /// Lets pages of these origins show ours in a frame, beside its own; `*`:
+    /// every one.
+    pub fn allow_frames(&self, origins: &[String]) {
+        let frames: Vec<_> =
+            ["'self'"].into_iter().chain(origins.iter().map(String::as_str)).collect();
+        *self.frames.write().unwrap_or_else(PoisonError::into_inner) = frames.join(" ");
     }
 
     /// Calls this on SIGHUP, on the accept loop's thread; the first call counts.
@@ -358,7 +369,8 @@ impl Application for App {
         if let Some(make) = known {
             return self.guard(request, || Answer::Response(make(self)));
         }
-        match web::respond(request) {
+        let frames = self.frames.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match web::respond(request, &frames) {
             Some(response) => self.guard(request, || Answer::Response(response)),
             None => {
                 let sentence = "there is nothing here; the page is at /, the stream at /ws, \

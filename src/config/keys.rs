@@ -190,6 +190,16 @@ fn parse_host(text: &str) -> Result<String> {
     )))
 }
 
+/// An origin in a policy for browsers (CSP Level 3, "frame-ancestors"), or `*`.
+fn parse_frame(text: &str) -> Result<String> {
+    let origin = if text == "*" { text.to_owned() } else { parse_origin(text)? };
+    // What ends a source there, or has a meaning of its own.
+    match origin.contains([';', ',', '\'', '"']) || !origin.is_ascii() {
+        true => Err(Error::Setting(format!("{text:?} is no origin that a policy can name"))),
+        false => Ok(origin),
+    }
+}
+
 /// `/pi`, without the last `/`; `/` alone is nothing.
 fn parse_base_path(text: &str) -> Result<String> {
     let path = text.strip_suffix('/').unwrap_or(text);
@@ -374,6 +384,15 @@ pub static KEYS: &[Key] = &[
         "Let pages of this origin read the board; may be given more than once"
     )
     .flag("allow-origin", "ORIGIN")
+    .like("https://panel.example")
+    .live(),
+    texts!(
+        "frame_ancestor",
+        gate.frames,
+        parse_frame,
+        "Let pages of this origin show the board in a frame (Home Assistant's, say); '*': all"
+    )
+    .flag("frame-ancestor", "ORIGIN")
     .like("https://panel.example")
     .live(),
     Key::new(

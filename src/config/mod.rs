@@ -118,6 +118,8 @@ pub struct GateSettings {
     pub hosts: Vec<String>,
     /// Origins whose pages may read the board, beside its own.
     pub origins: Vec<String>,
+    /// Origins whose pages may show ours in a frame; `*`: every one.
+    pub frames: Vec<String>,
     /// The file of tokens; `None`: the service manager's, if it passed one.
     pub tokens: Option<PathBuf>,
     /// Whether looking needs a token, too.

@@ -117,6 +117,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     let app = App::new(hub.clone());
     app.plan(plan);
     app.at_stop(service::stopping);
+    app.allow_frames(&config.gate.frames);
     let gate = config.gate.gate()?;
     let (inputs, ways_in) = take_readings(&config, udp, socket, &hub, &app)?;
     let taken = inputs.iter().map(Input::descriptors).sum::<usize>()

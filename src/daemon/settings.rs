@@ -165,7 +165,10 @@ impl InForce {
         }
         let Config { gate, rules, sources, .. } = new.config;
         match gate.gate() {
-            Ok(gate) => (self.gatekeeper)(gate),
+            Ok(new) => {
+                (self.gatekeeper)(new);
+                self.app.allow_frames(&gate.frames);
+            }
             Err(error) => {
                 return log::error!("{error}; the settings stay as they were");
             }

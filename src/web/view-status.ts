@@ -6,7 +6,7 @@ import type { Board } from '../../clients/js/src/board.js';
 import type { Store } from './store';
 
 /** What is told of the connection. */
-export type Connection = Pick<Board, 'status' | 'retryAt' | 'reason'>;
+export type Connection = Pick<Board, 'status' | 'retryAt' | 'reason' | 'code'>;
 
 export class StatusView {
   private readonly device = byId('device');
@@ -16,6 +16,7 @@ export class StatusView {
   private readonly unsynced = byId('unsynced');
   private readonly count = byId('count');
   private readonly empty = byId('empty');
+  private readonly refused = byId('refused');
 
   update(store: Store, link: Connection): void {
     const offline = !navigator.onLine && link.status !== 'live';
@@ -28,6 +29,9 @@ export class StatusView {
       setText(this.device, store.device);
       if (document.title !== store.device) document.title = store.device;
     }
+    const refusal = link.status === 'live' ? null : (REFUSALS[link.code ?? 0] ?? null);
+    this.refused.hidden = refusal === null;
+    if (refusal) setText(this.refused, refusal);
     this.unsynced.hidden = store.synced || link.status !== 'live';
     this.missed.hidden = store.missed === 0;
     if (store.missed > 0) setText(this.missed, store.missed === 1 ? '1 batch missed' : `${store.missed} batches missed`);
@@ -43,6 +47,12 @@ const ANNOUNCEMENTS: Record<Connection['status'], string> = {
   live: 'Connected, values are live',
   reconnecting: 'Connection lost, values are no longer live',
   closed: 'Not connected',
+};
+
+/** What a person can do when the board does not let the page in. The first is a link to the form. */
+const REFUSALS: Record<number, string> = {
+  4401: 'This board wants a token: show one',
+  4403: 'This board does not let this page in under this name: open it by its address',
 };
 
 function pillText({ status, retryAt }: Connection, offline: boolean): string {

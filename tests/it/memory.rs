@@ -84,13 +84,15 @@ fn an_answer_that_never_fits_is_told_so_and_one_that_has_to_wait_to_come_back() 
         get(board.engine.address, &path)
     };
     assert_eq!(ask(600).status, 200);
+    let in_use = || board.engine.handle().purse().in_use();
+    wait_for("all given back", || (in_use() == 0).then_some(()));
     let answer = ask(4320);
     assert_eq!(answer.status, 400, "{}", answer.text());
     assert!(answer.text().contains("transit_size"), "{}", answer.text());
     let (whole, head) = publishing(60_000);
     let mut half = tcp(board.engine.address);
     send(&mut half, &whole[..head.len() + 59_000]);
-    wait_for("half a body", || (board.engine.handle().purse().in_use() == 118_000).then_some(()));
+    wait_for("half a body", || (in_use() == 118_000).then_some(()));
     assert_eq!((ask(600).status, ask(4320).status), (503, 503));
 }
 
@@ -190,10 +192,11 @@ fn who_gives_way_who_waits_and_who_is_late_is_counted() {
     send(&mut idle, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut idle = BufReader::new(idle);
     Answer::read(&mut idle);
+    let before = stats.waited_heads.get();
     let mut half = tcp(address);
     wait_for("both places", || (board.engine.connections() == 2).then_some(()));
-    // While either's head was unfinished, nobody else was accepted.
-    wait_for("two waits", || (stats.waited_heads.get() == 2).then_some(()));
+    // While its head is unfinished, nobody else is accepted.
+    wait_for("one wait", || (stats.waited_heads.get() == before + 1).then_some(()));
     assert_eq!(stats.gave_way.get(), 0);
     // The next one waits for that head; and then the idle one gives way.
     let mut next = tcp(address);
@@ -317,7 +320,7 @@ fn status(peer: &TcpStream) -> Option<u16> {
 #[test]
 fn a_budget_that_is_set_by_hand_is_kept_and_shown() {
     let server = Binary::start(&["--memory", "64MiB"]);
-    assert_eq!(server.log(), "", "everything fits");
+    assert!(!server.log().contains("of memory"), "everything fits: {}", server.log());
     assert_eq!(server.metric("boardcast_memory_limit_bytes"), 64 << 20);
     let small = Binary::start(&["--memory", "8MiB", "--max-connections", "10000"]);
     assert!(small.log().contains("8MiB of memory (memory)"), "{}", small.log());

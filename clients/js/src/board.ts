@@ -127,6 +127,11 @@ export class Board extends EventTarget {
     return this.link.reason;
   }
 
+  /** The close code of the last connection while there is none: 4401 wants a token, 4403 lets nobody in from here. */
+  get code(): number | null {
+    return this.link.code;
+  }
+
   /** The newest reading of every channel, by name. */
   get latest(): ReadonlyMap<string, Latest> {
     return this.readings.latest;

@@ -63,6 +63,8 @@ export class Link {
   retryAt: number | null = null;
   /** What is known of why the last connection or attempt ended. */
   reason = '';
+  /** The close code of the last connection, when it is not live: 4401 wants a token, 4403 lets nobody in from here. */
+  code: number | null = null;
 
   private socket: Socket | null = null;
   private attempt = 0;
@@ -220,6 +222,7 @@ export class Link {
     this.attempt += 1;
     this.retryAt = this.world.now() + delay;
     this.reason = reason || this.reason;
+    this.code = code;
     this.startTimer(() => this.connect(), delay);
     this.enter('reconnecting');
     if (live) this.listener.lost(code, reason);
