@@ -123,6 +123,8 @@ fn a_request_without_tls_is_told_where_to_go() {
         Some("https://pi/")
     );
     assert_eq!(see(&handshake("/ws")).status, 308, "a WebSocket without TLS is none");
+    let two_hosts = "GET http://evil.example/x HTTP/1.1\r\nHost: pi\r\n\r\n";
+    assert_eq!(see(two_hosts).status, 400, "nobody is led to a host that only the target names");
     assert_eq!(see("garbage\r\n\r\n").status, 400);
     assert_eq!(see("\u{1}\u{2}\u{3}\r\n\r\n").status, 400);
     assert_eq!(engine.handle().stats().streams.get(), 0);
