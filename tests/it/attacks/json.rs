@@ -69,9 +69,7 @@ attacks! { told:
     fn half_a_surrogate() => r#"{"type":"\ud800"}"#, "bad_message";
     fn half_a_surrogate_to_publish() => publish(r#"{"a":"\udfff"}"#), "refused";
     fn a_byte_order_mark() => format!("\u{feff}{}", ping(r#""id":1"#)), "bad_message";
-    fn the_prototype_of_objects() => publish(r#"{"__proto__ ":1}"#), "refused";
     fn a_name_of_nine_levels() => publish(r#"{"a/b/c/d/e/f/g/h/i":1}"#), "refused";
-    fn a_name_above_the_root() => publish(r#"{"../../etc/passwd ":1}"#), "refused";
     fn a_text_of_1_kib_and_a_byte() => publish(&format!(r#"{{"a":"{}"}}"#, "x".repeat(1025))), "refused";
     fn five_hundred_and_thirteen_values() => publish(&values(513)), "refused";
     fn sixty_five_filters() => subscribe(&filters(65)), "bad_filter";

@@ -92,6 +92,20 @@ fn a_text_that_would_be_markup_is_a_text_in_json() {
 }
 
 #[test]
+fn names_that_every_object_or_folder_has_are_names_like_others() {
+    let siege = Siege::start();
+    let values = r#"{"__proto__":1,"constructor":{"prototype":2},"../../etc/passwd":3}"#;
+    assert_eq!(push(siege.address(), values).0, 200);
+    let latest: Value =
+        serde_json::from_str(get(siege.address(), "/api/latest").text()).expect("JSON");
+    for (name, value) in [("__proto__", 1), ("constructor/prototype", 2), ("../../etc/passwd", 3)] {
+        assert_eq!(latest["values"][name], value);
+    }
+    metrics_are_whole(siege.address());
+    siege.stands();
+}
+
+#[test]
 fn a_path_is_not_repeated_as_markup() {
     let siege = Siege::start();
     for path in ["/<script>alert(1)</script>", "/ws?<script>=1", "/api/history?<script>=1"] {
