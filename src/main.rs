@@ -1,6 +1,6 @@
 //! `boardcast`: see what this board is doing, live, in a browser.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode, time::SystemTime};
 
 use boardcast::{
     cli::{self, Asked},
@@ -123,6 +123,11 @@ fn init_logging(level: log::LevelFilter) {
         .filter_level(level)
         .filter_module("tungstenite", level.min(log::LevelFilter::Warn))
         .parse_default_env()
+        .format(|line, record| {
+            let time = humantime::format_rfc3339_seconds(SystemTime::now());
+            let (level, target, text) = (record.level(), record.target(), record.args());
+            writeln!(line, "[{time} {level:<5} {target}] {text}")
+        })
         .init();
 }
 
