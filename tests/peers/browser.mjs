@@ -2,6 +2,7 @@
 //
 //   CHROMIUM   the browser; Debian's when unset.
 
+import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { chromium } from 'playwright-core';
 import { Arrivals, DEADLINE_MS, within } from './waiting.mjs';
@@ -86,11 +87,16 @@ export class Tab {
   requests = [];
   /** The close code of every WebSocket that has ended. */
   closeCodes = new Arrivals();
+  /** What a Content-Security-Policy forbade: at the end of a test, none that it did not read. */
+  violations = new Arrivals();
 
   static async open(t, browser, viewport = DESKTOP) {
     const context = await browser.newContext({ viewport });
-    t.after(() => context.close());
     const tab = new Tab();
+    t.after(async () => {
+      await context.close();
+      assert.deepEqual(tab.violations.unread(), [], 'forbidden by a Content-Security-Policy');
+    });
     context.on('request', (request) => tab.requests.push(request.url()));
     tab.page = await context.newPage();
     tab.page.setDefaultTimeout(DEADLINE_MS);
@@ -99,6 +105,8 @@ export class Tab {
     tab.page.on('pageerror', (error) => tab.errors.push(error.message));
     await tab.page.exposeFunction('tellCloseCode', (code) => tab.closeCodes.push(code));
     await tab.page.addInitScript(listenToCloseCodes);
+    await tab.page.exposeFunction('tellViolation', (violation) => tab.violations.push(violation));
+    await tab.page.addInitScript(listenToViolations);
     return tab;
   }
 
@@ -168,6 +176,12 @@ function rawValueOf(channel) {
 
 function nextPicture() {
   return new Promise((resolve) => requestAnimationFrame(resolve));
+}
+
+function listenToViolations() {
+  addEventListener('securitypolicyviolation', ({ effectiveDirective, blockedURI, sourceFile, lineNumber }) => {
+    window.tellViolation(`${effectiveDirective} ${blockedURI} (${sourceFile}:${lineNumber})`);
+  });
 }
 
 function listenToCloseCodes() {
