@@ -2,6 +2,7 @@
 // that tell whether it's well, and then for a topic. Pure, because the order is easily broken and easily tested.
 
 import type { Channel } from './store';
+import { look } from './table';
 
 /** Charts for numbers; a line of text for what a chart can't tell. */
 export type Form = 'chart' | 'text';
@@ -74,7 +75,7 @@ export function groupsOf(channels: ReadonlyMap<string, Channel>): Group[] {
       const charts = ordered.filter((name) => form(name) === 'chart');
       return {
         key,
-        title: TITLES[key] ?? key,
+        title: look(TITLES, key) ?? key,
         // A rate is looked at; a total is looked up.
         charts: [...charts.filter((name) => !isCounter(channels, name)), ...charts.filter((name) => isCounter(channels, name))],
         texts: ordered.filter((name) => form(name) === 'text'),

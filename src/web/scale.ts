@@ -1,6 +1,7 @@
 // The y axis decides whether a chart tells the truth: fitted tightly, the noise of an idle CPU looks like a storm; pinned
 // to 0–100, nothing is ever seen. Usage and sizes start at zero; physical quantities keep a least span.
 
+import { look } from './table';
 import { isBinary, isPercent } from './units';
 
 export interface Limits {
@@ -25,7 +26,7 @@ export function yRange(low: number | null, high: number | null, limits: Limits):
   if (fromZero) return [0, upTo(high, unit, limits.max)];
 
   const middle = (low + high) / 2;
-  const least = (unit === undefined ? undefined : LEAST_SPAN[unit]) ?? (Math.abs(middle) * 0.02 || 1);
+  const least = look(LEAST_SPAN, unit) ?? (Math.abs(middle) * 0.02 || 1);
   const span = Math.max((high - low) * 1.15, counter ? 1 : least);
   const step = nice(span / 4, false);
   let from = Math.floor((middle - span / 2) / step) * step;

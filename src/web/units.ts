@@ -2,6 +2,7 @@
 // People read °C, MiB/s and days. This is the only place that translates, so that a value, an axis and a tooltip agree.
 
 import type { Value } from '../../clients/js/src/protocol.js';
+import { look } from './table';
 
 /** Number and unit apart, so that the unit can be set smaller. */
 export interface Formatted {
@@ -92,9 +93,9 @@ export function text(formatted: Formatted): string {
 
 function formatNumber(value: number, unit: string | undefined, places: number): Formatted {
   if (unit === 'Pa' && Math.abs(value) >= 10_000) return formatNumber(value / 100, 'hPa', places);
-  const prefixed = unit === undefined ? undefined : PREFIXED[unit];
+  const prefixed = look(PREFIXED, unit);
   if (prefixed) return withPrefix(value, prefixed, places);
-  const plain = unit === undefined ? undefined : PLAIN[unit];
+  const plain = look(PLAIN, unit);
   const decimals = plain?.decimals ?? Math.min(places, decimalsFor(value));
   return { number: fixed(value, decimals), unit: plain?.show ?? unit ?? '' };
 }

@@ -47,3 +47,8 @@ test('a counter is not squeezed by its long way from zero', () => {
 test('used of total shows the total', () => {
   assert.deepEqual(yRange(100, 120, { ...gauge, unit: 'B', max: 4096, whole: true }), [0, 4096]);
 });
+
+test('a unit that every object answers to has no least span', () => {
+  assert.deepEqual(yRange(10, 10, { ...gauge, unit: 'constructor' }), yRange(10, 10, { ...gauge, unit: 'm' }));
+  assert.deepEqual(yRange(10, 10, { ...gauge, unit: '__proto__' }), yRange(10, 10, { ...gauge, unit: 'm' }));
+});
