@@ -87,15 +87,16 @@ export class Tab {
   requests = [];
   /** The close code of every WebSocket that has ended. */
   closeCodes = new Arrivals();
-  /** What a Content-Security-Policy forbade: at the end of a test, none that it did not read. */
+  /** What a Content-Security-Policy forbade; at the end of a test nothing that it has not read. */
   violations = new Arrivals();
+  #mayViolate = false;
 
   static async open(t, browser, viewport = DESKTOP) {
     const context = await browser.newContext({ viewport });
     const tab = new Tab();
     t.after(async () => {
       await context.close();
-      assert.deepEqual(tab.violations.unread(), [], 'forbidden by a Content-Security-Policy');
+      if (!tab.#mayViolate) assert.deepEqual(tab.violations.unread(), [], 'forbidden by a Content-Security-Policy');
     });
     context.on('request', (request) => tab.requests.push(request.url()));
     tab.page = await context.newPage();
@@ -155,6 +156,11 @@ export class Tab {
       while (!late && !fits(await this.#raw(channel))) await this.page.evaluate(nextPicture);
     };
     await within(search(), what).finally(() => (late = true));
+  }
+
+  /** From here on a Content-Security-Policy may forbid what it wants. */
+  expectViolations() {
+    this.#mayViolate = true;
   }
 
   /** Lines of the console that report something wrong. */
