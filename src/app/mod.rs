@@ -351,6 +351,12 @@ impl EngineView {
 }
 
 impl Application for App {
+    /// What the page is made of: a page that was opened with `?token=`, or
+    /// another site's, has no cookie to show when it asks for that.
+    fn is_open(&self, request: &Request) -> bool {
+        web::is_part(request.path())
+    }
+
     fn respond(&self, request: &Request) -> Answer {
         let known = match request.path() {
             "/ws" => return self.guard(request, || self.stream(request)),

@@ -41,6 +41,14 @@ pub trait Application: Send + Sync + 'static {
     /// Answers one request. Its body is read only for an [`Answer::Body`].
     fn respond(&self, request: &Request) -> Answer;
 
+    /// Whether no token is asked of this request, although looking needs one:
+    /// its answer is the same for everyone, and has nothing to do with what is
+    /// served.
+    fn is_open(&self, request: &Request) -> bool {
+        let _ = request;
+        false
+    }
+
     /// The engine runs; ring `bell` whenever cursors have something new.
     fn started(&self, bell: Bell) {
         let _ = bell;
@@ -386,7 +394,8 @@ impl Conversation<'_> {
         if let Some(elsewhere) = gate.moved(request) {
             return Answer::Response(elsewhere);
         }
-        if let Err(refused) = gate.judge(request, &self.engine.tries, Instant::now()) {
+        let open = |request: &Request| self.engine.application.is_open(request);
+        if let Err(refused) = gate.judge(request, &self.engine.tries, Instant::now(), &open) {
             let counter = match refused {
                 Refused::Forbidden(_) => &stats.refused_forbidden,
                 Refused::Unauthorized(_) | Refused::StaleCookie => &stats.refused_unauthorized,

@@ -124,7 +124,7 @@ fn pass(request: &mut Request) {
             ..Gate::local()
         }
     });
-    let outcome = gate.judge(request, &Tries::default(), Instant::now());
+    let outcome = gate.judge(request, &Tries::default(), Instant::now(), &|_| false);
     assert!(!request.may_publish(), "nobody knows the token");
     match outcome {
         Err(refused) => {

@@ -67,6 +67,12 @@ pub(crate) fn respond(request: &Request, frames: &str) -> Option<Response> {
     )
 }
 
+/// Whether this is one of the files that the page is made of, beside itself:
+/// the same on every board.
+pub(crate) fn is_part(path: &str) -> bool {
+    path != "/" && FILES.iter().any(|file| file.path == path)
+}
+
 /// The page is what was bundled, and nothing else: whatever a sensor says, a
 /// browser runs no script and takes no style that does not come from this host
 /// (CSP Level 3). `connect-src 'self'` holds for WebSockets, too (in Safari

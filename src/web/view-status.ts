@@ -23,15 +23,17 @@ export class StatusView {
     setAttribute(document.body, 'data-state', link.status);
     setText(this.pill, pillText(link, offline));
     setAttribute(this.pill, 'title', link.reason || null);
+    const refusal = link.status === 'live' ? null : (REFUSALS[link.code ?? 0] ?? null);
     // The countdown is for the eyes; read aloud every second it would be torture.
-    setText(this.announcement, ANNOUNCEMENTS[link.status]);
+    setText(this.announcement, refusal?.text ?? ANNOUNCEMENTS[link.status]);
+    this.refused.hidden = refusal === null;
+    setText(this.refused, refusal?.text ?? '');
+    // Without an address it is text.
+    setAttribute(this.refused, 'href', refusal?.href ?? null);
     if (store.device) {
       setText(this.device, store.device);
       if (document.title !== store.device) document.title = store.device;
     }
-    const refusal = link.status === 'live' ? null : (REFUSALS[link.code ?? 0] ?? null);
-    this.refused.hidden = refusal === null;
-    if (refusal) setText(this.refused, refusal);
     this.unsynced.hidden = store.synced || link.status !== 'live';
     this.missed.hidden = store.missed === 0;
     if (store.missed > 0) setText(this.missed, store.missed === 1 ? '1 batch missed' : `${store.missed} batches missed`);
@@ -49,14 +51,15 @@ const ANNOUNCEMENTS: Record<Connection['status'], string> = {
   closed: 'Not connected',
 };
 
-/** What a person can do when the board does not let the page in. The first is a link to the form. */
-const REFUSALS: Record<number, string> = {
-  4401: 'This board wants a token: show one',
-  4403: 'This board does not let this page in under this name: open it by its address',
+/** What a person can do when the board does not let the page in, and where. */
+const REFUSALS: Record<number, { text: string; href: string | null }> = {
+  4401: { text: 'This board wants a token: show one', href: 'login' },
+  4403: { text: 'This board does not let this page in under this name: open it by its address', href: null },
 };
 
-function pillText({ status, retryAt }: Connection, offline: boolean): string {
+function pillText({ status, retryAt, code }: Connection, offline: boolean): string {
   if (status === 'live') return 'Live';
+  if (code !== null && code in REFUSALS) return 'Not let in';
   if (status === 'connecting') return 'Connecting';
   if (offline) return 'Offline';
   const seconds = retryAt === null ? 0 : Math.ceil((retryAt - Date.now()) / 1000);

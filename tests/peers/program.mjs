@@ -4,6 +4,8 @@
 //   TEST_RUNNER   what to run it with, such as `qemu-arm -L /usr/arm-linux-gnueabihf`.
 
 import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +14,13 @@ import { Arrivals, within } from './waiting.mjs';
 export const here = dirname(fileURLToPath(import.meta.url));
 export const boardcast = resolve(process.env.BOARDCAST || join(here, '../../target/debug/boardcast'));
 export const runner = (process.env.TEST_RUNNER ?? '').split(/\s+/).filter(Boolean);
+
+/** A folder that is gone after the test. */
+export async function folder(t) {
+  const path = await mkdtemp(join(tmpdir(), 'boardcast-'));
+  t.after(() => rm(path, { recursive: true }));
+  return path;
+}
 
 const running = new Set();
 process.on('exit', () => running.forEach(kill));

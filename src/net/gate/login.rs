@@ -90,10 +90,12 @@ fn page(status: u16, sentence: &str) -> Response {
          autocomplete=current-password required autofocus></label><button>Enter</button></form>\
          <p>On the board, <code>boardcast token new NAME</code> makes one.</p>"
     );
+    // A page of the same host may show it in a frame, as a proxy's may (Home Assistant's ingress):
+    // from another site's, the cookie would never come back (SameSite).
     let hash = BASE64.encode(&Sha256::digest(STYLE));
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; \
-         frame-ancestors 'none'; base-uri 'none'"
+         frame-ancestors 'self'; base-uri 'none'"
     );
     Response::new(status, "text/html; charset=utf-8", page)
         .header("Content-Security-Policy", policy)

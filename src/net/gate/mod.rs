@@ -169,12 +169,14 @@ impl Gate {
         (!proxy && !self.networks.contains(address, now)).then(|| stranger(address))
     }
 
-    /// Decides on a request, and notes in it what was found out.
+    /// Decides on a request, and notes in it what was found out. `open` tells
+    /// of which requests no token is asked, nor looked at.
     pub(super) fn judge(
         &self,
         request: &mut Request,
         tries: &Tries,
         now: Instant,
+        open: &dyn Fn(&Request) -> bool,
     ) -> Result<(), Refused> {
         request.pass.below = self.below(request.path());
         let pass = {
@@ -198,8 +200,12 @@ impl Gate {
                 );
             }
             let here = is_from_here(request, &asker);
-            let role = self.role(request, asker.address, tries, now)?;
-            let open = request.path() == LOGIN || request.is_preflight();
+            // Whoever comes to show another one is not held up by the old.
+            let open = request.path() == LOGIN || request.is_preflight() || open(request);
+            let role = match open {
+                true => None,
+                false => self.role(request, asker.address, tries, now)?,
+            };
             if self.view_needs_token && role.is_none() && !here && !open {
                 return Err(Refused::Unauthorized(
                     "this board shows itself to those who have a token: open /login in a browser, \
@@ -249,8 +255,6 @@ impl Gate {
         let shown = credentials::shown(request, self.token_in_url);
         let Some(shown) = shown.filter(|_| !self.tokens.is_empty()) else { return Ok(None) };
         match self.try_token(&shown.token, address, tries, now) {
-            // Whoever comes to show another one is not held up by the old.
-            Err(_) if request.path() == LOGIN => Ok(None),
             Err(Refused::Unauthorized(_)) if shown.by_cookie => Err(Refused::StaleCookie),
             outcome => outcome.map(Some),
         }

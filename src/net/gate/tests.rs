@@ -20,7 +20,7 @@ fn verdict(gate: &Gate, tries: &Tries, peer: &str, target: &str, lines: &str) ->
     if gate.refuse_peer(request.peer().ip(), now).is_some() {
         return 403;
     }
-    match gate.judge(&mut request, tries, now) {
+    match gate.judge(&mut request, tries, now, &|_| false) {
         Err(refused) => refused.response(&request).status(),
         Ok(()) if request.may_publish() => 200,
         Ok(()) => 204,
@@ -167,7 +167,7 @@ fn what_a_proxy_put_in_front_is_cut_off() {
         ("/pi//evil", "//evil"),
     ] {
         let mut request = request("10.0.0.9", &format!("GET {target}"), "Host: pi\r\n");
-        gate.judge(&mut request, &Tries::default(), Instant::now()).expect("let in");
+        gate.judge(&mut request, &Tries::default(), Instant::now(), &|_| false).expect("let in");
         assert_eq!(request.path(), path, "{target}");
     }
     let bare = request("10.0.0.9", "GET /pi", "Host: pi\r\n");
@@ -182,7 +182,7 @@ fn a_person_is_led_to_the_form_and_loses_an_old_cookie() {
     let head = |lines: &str| {
         let lines = format!("Host: 10.0.0.7\r\nAccept: text/html,*/*\r\n{lines}");
         let mut request = request("10.0.0.9", "GET /", &lines);
-        let refused = gate.judge(&mut request, &Tries::default(), Instant::now());
+        let refused = gate.judge(&mut request, &Tries::default(), Instant::now(), &|_| false);
         refused.expect_err("no token").response(&request).head(true)
     };
     let first = head("");
@@ -192,13 +192,33 @@ fn a_person_is_led_to_the_form_and_loses_an_old_cookie() {
 }
 
 #[test]
+fn what_is_open_needs_no_token_and_counts_none() {
+    let (tokens, ..) = tokens();
+    let gate = Gate { tokens, view_needs_token: true, ..Gate::local() };
+    let tries = Tries::default();
+    let ask = |peer: &str, path: &str, lines: &str| {
+        let mut request = request(peer, &format!("GET {path}"), lines);
+        gate.judge(&mut request, &tries, Instant::now(), &|request| request.path() == "/app.js")
+    };
+    let stale = "Host: 10.0.0.7\r\nCookie: boardcast_token=bc_old\r\n";
+    for path in ["/app.js", "/login"].repeat(9) {
+        assert_eq!(ask("10.0.0.9", path, stale), Ok(()), "{path}");
+    }
+    assert_eq!(ask("10.0.0.9", "/ws", stale), Err(Refused::StaleCookie));
+    // Everything else is asked of it, too.
+    assert!(matches!(ask("8.8.8.8", "/app.js", stale), Err(Refused::Forbidden(_))));
+    let named = "Host: evil.example\r\n";
+    assert!(matches!(ask("10.0.0.9", "/app.js", named), Err(Refused::Forbidden(_))));
+}
+
+#[test]
 fn the_form_takes_a_token_and_the_browser_keeps_it() {
     let (tokens, viewer, _) = tokens();
     let gate = Gate { tokens, view_needs_token: true, ..Gate::local() };
     let tries = Tries::default();
     let enter = |form: &str| {
         let mut request = request("10.0.0.9", "POST /login", "Host: 10.0.0.7\r\n");
-        gate.judge(&mut request, &tries, Instant::now()).expect("open to all");
+        gate.judge(&mut request, &tries, Instant::now(), &|_| false).expect("open to all");
         Login::enter(&gate, &tries, &request, form.as_bytes())
     };
     let response = enter(&format!("a=b&token={viewer}"));
