@@ -19,6 +19,8 @@ mod plan;
 mod sweep;
 
 /// Where something can go wrong.
+// A release build asks of none of them.
+#[cfg_attr(not(debug_assertions), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// accept(2) of the engine.
