@@ -39,6 +39,13 @@ export async function refusal(t, url, { protocols = [], origin } = {}) {
   return { status: response.statusCode, body };
 }
 
+/** The code with which a page of `origin`, which could not see a status, is shown out. */
+export async function shownOut(t, url, origin) {
+  const { closed, messages } = await joinWithNode(t, url, { origin });
+  const { code } = await within(closed, 'end');
+  return { code, messages: messages.all.length };
+}
+
 /** Python's `websockets`, through `client.py`. */
 export async function joinWithPython(t, url, { protocols = [], messages: count, ca } = {}) {
   const args = protocols.flatMap((name) => ['--subprotocol', name]);
