@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -41,7 +41,7 @@ async function freePort() {
 }
 
 /**
- * nginx in front of a board: at `/`, and below `/cut/`, without that, and `/kept/`, with it. At `/far/` it speaks for a
+ * nginx in front of a board: at `/`, as docs/access.md has it, and below `/cut/`, without that, and `/kept/`, with it. At `/far/` it speaks for a
  * stranger, `/misnamed/` has the stream under another name, and `/panel` shows `/cut/` in a frame.
  */
 async function proxied(t, board) {
@@ -49,7 +49,7 @@ async function proxied(t, board) {
   // Between asking for a port and taking it somebody else may.
   for (let tries = 1; ; tries += 1) {
     const address = `127.0.0.1:${await freePort()}`;
-    await writeFile(join(home, 'nginx.conf'), settingsOf(home, board.address, address));
+    await writeFile(join(home, 'nginx.conf'), await settingsOf(home, board.address, address));
     const proxy = new Program(t, [nginx, '-p', home, '-c', join(home, 'nginx.conf'), '-e', 'stderr']);
     const [, started] = await proxy.line(proxy.stderr, /(start worker process \d+)|bind\(\) to .* failed/);
     if (started) return address;
@@ -57,7 +57,11 @@ async function proxied(t, board) {
   }
 }
 
-function settingsOf(home, upstream, address) {
+async function settingsOf(home, upstream, address) {
+  const page = await readFile(join(here, '../../docs/access.md'), 'utf8');
+  const [, root] = /```nginx\n(location \/ \{[^]*?\n\})\n```/.exec(page);
+  assert.ok(root.includes('127.0.0.1:8642'));
+
   const to = (path, { client = '$proxy_add_x_forwarded_for', host = '$http_host' } = {}) => `
       proxy_pass http://${upstream}${path};
       proxy_http_version 1.1;
@@ -75,7 +79,7 @@ function settingsOf(home, upstream, address) {
       map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
       server {
         listen ${address};
-        location / { ${to('')} }
+        ${root.replace('127.0.0.1:8642', upstream)}
         location /cut/ { ${to('/')} }
         location /kept/ { ${to('')} }
         location /far/ { ${to('/', { client: '203.0.113.7' })} }

@@ -196,19 +196,20 @@ fn what_is_open_needs_no_token_and_counts_none() {
     let (tokens, ..) = tokens();
     let gate = Gate { tokens, view_needs_token: true, ..Gate::local() };
     let tries = Tries::default();
-    let ask = |peer: &str, path: &str, lines: &str| {
-        let mut request = request(peer, &format!("GET {path}"), lines);
+    let ask = |path: &str, lines: &str| {
+        let mut request = request("10.0.0.9", &format!("GET {path}"), lines);
         gate.judge(&mut request, &tries, Instant::now(), &|request| request.path() == "/app.js")
     };
     let stale = "Host: 10.0.0.7\r\nCookie: boardcast_token=bc_old\r\n";
     for path in ["/app.js", "/login"].repeat(9) {
-        assert_eq!(ask("10.0.0.9", path, stale), Ok(()), "{path}");
+        assert_eq!(ask(path, stale), Ok(()), "{path}");
     }
-    assert_eq!(ask("10.0.0.9", "/ws", stale), Err(Refused::StaleCookie));
-    // Everything else is asked of it, too.
-    assert!(matches!(ask("8.8.8.8", "/app.js", stale), Err(Refused::Forbidden(_))));
+    assert_eq!(ask("/ws", stale), Err(Refused::StaleCookie));
+    // Its name and origin are looked at.
+    let foreign = "Host: 10.0.0.7\r\nOrigin: http://evil.example\r\n";
+    assert!(matches!(ask("/app.js", foreign), Err(Refused::Forbidden(_))));
     let named = "Host: evil.example\r\n";
-    assert!(matches!(ask("10.0.0.9", "/app.js", named), Err(Refused::Forbidden(_))));
+    assert!(matches!(ask("/app.js", named), Err(Refused::Forbidden(_))));
 }
 
 #[test]

@@ -72,6 +72,9 @@ attacks! { shut:
     fn a_path_that_is_decoded_to_the_form_is_not_the_form() => "/%6cogin", 401;
     fn a_form_with_another_path_behind_is_not_the_form() => "/login;/api/latest", 401;
     fn a_token_in_a_url_is_not_looked_at() => "/api/latest?token=bc_guess", 401;
+    fn what_the_page_is_made_of_is_the_same_on_every_board_and_open() => "/favicon.svg", 200;
+    fn a_path_below_what_is_open_is_not() => "/favicon.svg/../api/latest", 401;
+    fn a_path_that_is_decoded_to_what_is_open_is_not() => "/app%2ejs", 401;
     fn a_query_makes_of_the_form_nothing_else() => "/login?/api/latest", 200;
 }
 
