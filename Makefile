@@ -6,6 +6,7 @@
 #   make test    every test, with other people's clients and a browser
 #   make bench   what it costs, as tables (docs/performance.md); Node's ws beside it
 #   make stress  the long forms of the strain tests, minutes
+#   make soak    everything at once, for long: make soak MINUTES=30 (docs/soak.md)
 #   make fuzz    one way in with anything at all: TARGET=head MINUTES=30 (fuzz/README.md)
 #   make deploy  build for a board, install there, start: make deploy HOST=pi@raspberrypi.local
 #   make undeploy  take it off again: HOST=…
@@ -17,7 +18,7 @@
 #
 # For a board (cross/README.md says which TARGET):
 #
-#   make cross TARGET=…         a static binary, with Debian's compiler
+#   make cross TARGET=…         a static binary, with Debian's compiler; FEATURES=tls: one that speaks TLS
 #   make cross-docker TARGET=…  with `cross` and Docker or Podman instead
 #   make test-arm               every test against each static binary, ARM's emulated
 #   make sizes                  what each binary weighs, and why
@@ -28,6 +29,9 @@
 
 CARGO ?= cargo
 ARGS ?=
+# What is built beside the page: FEATURES=tls.
+FEATURES ?=
+features = $(if $(FEATURES),--features "$(FEATURES)")
 
 target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 web := src/web
@@ -37,11 +41,11 @@ client := clients/js
 page_sources := $(wildcard $(addprefix $(web)/,*.ts *.css *.html *.svg build.mjs package.json package-lock.json tsconfig.json)) \
 	$(wildcard $(addprefix $(client)/,src/*.ts tsconfig.json))
 
-.PHONY: run page check test bench stress fuzz conformance cross cross-docker test-arm sizes deploy undeploy \
+.PHONY: run page check test bench stress soak fuzz conformance cross cross-docker test-arm sizes deploy undeploy \
 	deb tarball test-packages test-deploy setup setup-node
 
 run: page
-	$(CARGO) run --release --bin boardcast -- $(ARGS)
+	$(CARGO) run --release $(features) --bin boardcast -- $(ARGS)
 
 page: setup-node $(page)
 
@@ -73,7 +77,7 @@ test: setup $(client)/node_modules/.all $(web)/node_modules/.all page
 	cd $(web) && npm run --silent check && npm test --silent
 	$(CARGO) test --all-features
 	$(CARGO) check --all-targets --no-default-features
-	$(CARGO) build --bins --examples
+	$(CARGO) build --bins --examples --features tls
 	cd tests/peers && BOARDCAST=$(target)/debug/boardcast npm test --silent
 
 bench: setup page
@@ -81,12 +85,16 @@ bench: setup page
 	$(CARGO) bench --bench fanout -- ws prototype floor $(ARGS)
 
 stress: page
-	$(CARGO) test --release --test it stress:: -- --ignored --nocapture --test-threads=1
+	$(CARGO) test --release --features tls --test it stress:: -- --ignored --nocapture --test-threads=1
+
+soak: page
+	MINUTES="$(or $(MINUTES),30)" PLOT="$(abspath $(or $(PLOT),$(target)/soak.svg))" \
+		$(CARGO) test --profile soak --test it soak:: -- --ignored --nocapture
 
 cross:
 	@tests/setup.sh cross
 	@$(MAKE) --no-print-directory page
-	cross/cargo.sh "$(TARGET)" build --release
+	cross/cargo.sh "$(TARGET)" build --release $(features)
 	@ls -l $(target)/$(TARGET)/release/boardcast
 
 # The images have no Node: the page is bundled before.
@@ -101,8 +109,8 @@ sizes: page
 	@tests/setup.sh cross
 	cross/sizes.sh
 
-# The program that a package holds: for a board, cross-built; else this machine's own.
-packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET),$(CARGO) build --release --locked)
+# The program that a package holds: for a board, cross-built; else this machine's own. It speaks TLS.
+packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET) FEATURES=tls,$(CARGO) build --release --locked --features tls)
 
 deb tarball: page
 	$(packaged)

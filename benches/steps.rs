@@ -181,11 +181,15 @@ fn connections() {
         net::start(listeners, app, Gate::open(), Limits::default(), None).expect("started");
     let address = engine.addresses()[0];
     let http = median(1000, || {
-        ask(address, "GET /api/latest HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n", b"}");
+        ask(
+            address,
+            "GET /api/latest HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            b"}",
+        );
     });
     row("connect, ask /api/latest, hear the answer", http);
     let upgrade = median(1000, || {
-        let request = "GET /ws HTTP/1.1\r\nHost: pi\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        let request = "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         ask(address, request, b"\"values\":{}}");
     });

@@ -109,17 +109,18 @@ copy() {
 }
 
 # The places where the running service says that its page is.
-pages() { $ssh "$host" "systemctl show --property=StatusText --value boardcast" </dev/null | tr ' ' '\n' | grep '^http://'; }
+pages() { $ssh "$host" "systemctl show --property=StatusText --value boardcast" </dev/null | tr ' ' '\n' | grep -E '^https?://'; }
 
 # Through ssh: whatever lies between here and there, and whatever tools the
-# board has. The last place is the board itself.
+# board has. The last place is the board itself. One that speaks TLS answers a
+# plain request with 308.
 answers() {
-    place=$(pages | tail -n 1 | sed 's|^http://||; s|/$||')
+    place=$(pages | tail -n 1 | sed -E 's|^https?://||; s|/$||')
     [ -n "$place" ] || return 1
     request='GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
     # Its end ends the connection: leave time for the answer.
     # shellcheck disable=SC2059
-    { printf "$request"; sleep 2; } | $ssh -W "$place" "$host" 2>/dev/null | head -n 1 | grep -q ' 200 '
+    { printf "$request"; sleep 2; } | $ssh -W "$place" "$host" 2>/dev/null | head -n 1 | grep -qE ' (200|308) '
 }
 
 wait_until_it_answers() {
@@ -141,7 +142,8 @@ deploy() {
         # As the board was called here, with the port that it has.
         name=$($ssh -G "$host" | sed -n 's/^hostname //p')
         port=$(pages | head -n 1 | sed 's|.*:||')
-        say "Boardcast runs: http://$name:$port"
+        scheme=$(pages | head -n 1 | sed 's|:.*||')
+        say "Boardcast runs: $scheme://$name:$port"
         pages | sed 's/^/deploy:   /'
         return
     fi

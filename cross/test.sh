@@ -7,8 +7,9 @@
 # file all look at the program that goes to the board, ARM's under qemu-user.
 #
 # Not run: the documentation's examples (doc tests and tests/peers/snippets.test.mjs), which are about its
-# text; benches and `stress`, whose numbers would be the emulator's. `emulated()` in tests/it/fixture.rs guards the
-# few measurements that would be, too.
+# text; nginx and the page's policy (access.test.mjs, markup.test.mjs), which are the browser's and not the processor's;
+# benches and `stress`, whose numbers would be the emulator's. `emulated()` in tests/it/fixture.rs guards the few
+# measurements that would be, too.
 set -eu
 cd "$(dirname "$0")/.."
 

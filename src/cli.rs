@@ -8,9 +8,12 @@ use clap::{
 };
 
 use crate::{
+    cert::Cert,
     config::{Config, Flags, KEYS, Key, PORT, Request, Shape},
     doctor::Doctor,
+    net::Role,
     put::Put,
+    token::{self, Task, Token},
     watch::Watch,
 };
 
@@ -81,6 +84,8 @@ enum Command {
         /// Push over HTTP: 127.0.0.1, localhost:8642, http://127.0.0.1:8642/.
         #[arg(long, value_name = "ADDRESS", conflicts_with = "socket")]
         url: Option<String>,
+        #[command(flatten)]
+        shown: Shown,
     },
     /// Print the newest readings of a board, and end.
     ///
@@ -95,6 +100,30 @@ enum Command {
     /// code 1 when the board is not reached within 10 seconds, or no channel
     /// matches.
     Channels(What),
+    /// Make, list and take back tokens: who may push readings in from another machine, and who may
+    /// look where that needs one.
+    ///
+    /// The secret of a new one is printed, and kept nowhere; the file holds its hash.
+    Token {
+        #[command(subcommand)]
+        task: TokenTask,
+    },
+    /// Make a certificate for this board, signed by itself, and its key.
+    ///
+    /// It is for the board's names and addresses, and for those that are named
+    /// here, and valid for 800 days. docs/tls.md says how it is trusted, and
+    /// what else there is.
+    Cert {
+        /// Names beside the board's own: pi.example.org, 10.0.0.7.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// The folder for cert.pem and key.pem.
+        #[arg(long, value_name = "FOLDER", default_value = "/etc/boardcast/tls")]
+        out: PathBuf,
+        /// Replace what is there; a server that runs takes it up by itself.
+        #[arg(long)]
+        force: bool,
+    },
     /// Say what was found on this board, what was not and why, with the mend.
     ///
     /// It needs no server and no rights, and changes nothing; as root it sees
@@ -114,6 +143,49 @@ enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum TokenTask {
+    /// Make a token and print it.
+    New {
+        /// Whose it is: phone, shed.
+        name: String,
+        /// What it is good for: view, or publish (which is both).
+        #[arg(long, value_name = "ROLE", default_value = "view")]
+        role: Role,
+        #[command(flatten)]
+        file: TokenFile,
+    },
+    /// Print whose tokens there are, and their roles.
+    List(TokenFile),
+    /// Take one back.
+    Revoke {
+        /// Whose it is.
+        name: String,
+        #[command(flatten)]
+        file: TokenFile,
+    },
+}
+
+#[derive(Debug, Args)]
+struct TokenFile {
+    /// The file of tokens [default: the one that the settings name].
+    #[arg(long, value_name = "PATH")]
+    tokens: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Shown {
+    /// Show the board the token in this file [default: that in $BOARDCAST_TOKEN, if any].
+    #[arg(long, value_name = "PATH")]
+    token_file: Option<PathBuf>,
+}
+
+impl Shown {
+    fn secret(&self) -> Result<Option<String>, String> {
+        token::secret(self.token_file.as_deref()).map_err(|error| one_line(&error.to_string()))
+    }
+}
+
 #[derive(Debug, Args)]
 struct What {
     /// The board: pi, pi:8642, 10.0.0.7, http://pi:8642/ [default: this machine].
@@ -128,12 +200,20 @@ struct What {
     /// Print JSON, even on a terminal.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    shown: Shown,
+    /// For https:// and wss://: trust the certificates in this file (PEM) instead of the system's;
+    /// the board's own cert.pem, say.
+    #[arg(long, value_name = "FILE")]
+    authority: Option<PathBuf>,
 }
 
 impl What {
     fn into_watch(self, max_hz: Option<f64>) -> Result<Box<Watch>, String> {
+        let token = self.shown.secret()?;
         let arguments: Vec<_> = self.address.into_iter().chain(self.filters).collect();
-        let watch = Watch::parse(&arguments, max_hz, self.json);
+        let watch = Watch::parse(&arguments, max_hz, self.json)
+            .and_then(|watch| watch.showing(token).trusting(self.authority));
         watch.map(Box::new).map_err(|error| one_line(&error.to_string()))
     }
 }
@@ -186,8 +266,11 @@ impl FromArgMatches for Serve {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut flags: Flags = Vec::new();
         for key in KEYS.iter().filter(|key| key.flag.is_some()) {
-            let values = match key.shape {
-                Shape::Truth => matches.get_flag(key.name).then(|| vec!["true".to_owned()]),
+            let values = match (key.shape, key.flag) {
+                (Shape::Truth, Some((option, _))) => {
+                    let truth = !option.starts_with("no-");
+                    matches.get_flag(key.name).then(|| vec![truth.to_string()])
+                }
                 _ => matches.get_many(key.name).map(|values| values.cloned().collect()),
             };
             flags.extend(values.map(|values| (key, values)));
@@ -264,6 +347,10 @@ pub enum Asked {
     Channels(Box<Watch>),
     /// Push readings to a board.
     Put(Put),
+    /// Do something with tokens.
+    Token(Token),
+    /// Make a certificate.
+    Cert(Cert),
     /// Look what is wrong with this board.
     Doctor(Doctor),
     /// Print this and end.
@@ -296,12 +383,24 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
         Some(Command::Watch { what, max_hz }) => return what.into_watch(max_hz).map(Asked::Watch),
         Some(Command::Once(what)) => return what.into_watch(None).map(Asked::Once),
         Some(Command::Channels(what)) => return what.into_watch(None).map(Asked::Channels),
+        Some(Command::Cert { names, out, force }) => {
+            return Ok(Asked::Cert(Cert { names, out, force }));
+        }
         Some(Command::Doctor { port, json, root }) => {
             return Ok(Asked::Doctor(Doctor { root, port, json }));
         }
-        Some(Command::Put { readings, stdin: _, socket, url }) => {
+        Some(Command::Token { task }) => {
+            let (task, file) = match task {
+                TokenTask::New { name, role, file } => (Task::New(name, role), file),
+                TokenTask::List(file) => (Task::List, file),
+                TokenTask::Revoke { name, file } => (Task::Revoke(name), file),
+            };
+            return Ok(Asked::Token(Token { task, file: file.tokens }));
+        }
+        Some(Command::Put { readings, stdin: _, socket, url, shown }) => {
+            let token = shown.secret()?;
             let line = (!readings.is_empty()).then(|| readings.join(" "));
-            let put = Put::new(line, socket, url.as_deref());
+            let put = Put::new(line, socket, url.as_deref()).map(|put| put.showing(token));
             return put.map(Asked::Put).map_err(|error| one_line(&error.to_string()));
         }
         None => cli.serve,
@@ -380,6 +479,16 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_for_further_names_and_goes_where_it_is_told() {
+        let Ok(Asked::Cert(cert)) = asked("boardcast cert --out /tmp/x pi.example.org 10.0.0.7")
+        else {
+            panic!("no certificate")
+        };
+        assert_eq!(cert.names, ["pi.example.org", "10.0.0.7"]);
+        assert_eq!((cert.out, cert.force), (PathBuf::from("/tmp/x"), false));
+    }
+
+    #[test]
     fn wrong_usage_is_one_line() {
         for line in [
             "boardcast --interval 1",
@@ -402,6 +511,10 @@ mod tests {
             "boardcast -v --log info",
             "boardcast check --interval 1",
             "boardcast config x.toml",
+            "boardcast token",
+            "boardcast token new",
+            "boardcast token new phone --role admin",
+            "boardcast watch --token-file /nonexistent",
         ] {
             let error = asked(line).expect_err(line);
             assert!(!error.contains('\n') && error.ends_with("see boardcast --help"), "{error}");

@@ -45,6 +45,7 @@
 //! |---|---|
 //! | [`error`], [`message`] | plain types |
 //! | [`pulse`] | whether the threads that matter still turn |
+//! | [`purse`] | memory that is held for a moment |
 //! | [`net`] | the engine: accept loop, connection threads, push workers |
 //! | [`websocket`] | the WebSocket API for programs, on the engine |
 //! | [`telemetry`] | channels, values, batches; the hub, its ring and its history |
@@ -52,11 +53,12 @@
 //! | [`sources`] | where readings come from: the sampler, and what is pushed in |
 //! | `web` | the page, embedded |
 //! | [`App`] | joins hub, page and engine: routes and the stream |
-//! | [`config`], [`watch`], [`put`], [`doctor`], [`cli`], `service`, [`daemon`] | the program: settings, the terminal client, what pushes readings, what looks after the board, the command line, the server as a service |
+//! | [`config`], [`token`], [`watch`], [`put`], [`cert`], [`doctor`], [`cli`], `service`, [`daemon`] | the program: settings, tokens, the terminal client, what pushes readings, what makes a certificate, what looks after the board, the command line, the server as a service |
 //!
 //! The invariants are in ARCHITECTURE.md, beside the source.
 
 mod app;
+pub mod cert;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -69,11 +71,13 @@ pub mod fuzzing;
 pub mod message;
 pub mod net;
 pub mod pulse;
+pub mod purse;
 pub mod put;
 mod service;
 pub mod sources;
 mod sys;
 pub mod telemetry;
+pub mod token;
 pub mod watch;
 mod web;
 pub mod websocket;

@@ -1,6 +1,6 @@
 //! `boardcast`: see what this board is doing, live, in a browser.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode, time::SystemTime};
 
 use boardcast::{
     cli::{self, Asked},
@@ -22,6 +22,8 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::FAILURE,
             ended => client(ended.map(drop)),
         },
+        Ok(Asked::Token(token)) => client(token.run().map(|text| print(&text))),
+        Ok(Asked::Cert(cert)) => client(cert.run().map(|text| print(&text))),
         Ok(Asked::Put(put)) => client(put.run(std::io::stdin())),
         Ok(Asked::Print(text)) => {
             print(&text);
@@ -81,10 +83,16 @@ fn serve(request: Request) -> ExitCode {
 /// Each complaint is a line that editors understand.
 fn check(request: &Request) -> ExitCode {
     let (warnings, outcome) = match config::load(request) {
-        Ok(loaded) => {
-            print(&(config::summary(&loaded) + "\n"));
-            (loaded.warnings, ExitCode::SUCCESS)
-        }
+        Ok(loaded) => match loaded.config.gate.gate() {
+            Ok(_) => {
+                print(&(config::summary(&loaded) + "\n"));
+                (loaded.warnings, ExitCode::SUCCESS)
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                (loaded.warnings, ExitCode::FAILURE)
+            }
+        },
         Err(complaints) => (complaints, ExitCode::FAILURE),
     };
     for warning in warnings {
@@ -108,9 +116,19 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// `RUST_LOG` goes before the flags.
+/// `RUST_LOG` goes before the flags. tungstenite would log whole messages as
+/// they came, with whatever a peer has put there: it must be asked for by name.
 fn init_logging(level: log::LevelFilter) {
-    env_logger::Builder::new().filter_level(level).parse_default_env().init();
+    env_logger::Builder::new()
+        .filter_level(level)
+        .filter_module("tungstenite", level.min(log::LevelFilter::Warn))
+        .parse_default_env()
+        .format(|line, record| {
+            let time = humantime::format_rfc3339_seconds(SystemTime::now());
+            let (level, target, text) = (record.level(), record.target(), record.args());
+            writeln!(line, "[{time} {level:<5} {target}] {text}")
+        })
+        .init();
 }
 
 /// A panic is one line in the log, with its place and without a backtrace.

@@ -138,6 +138,10 @@ impl CloseCode {
     pub const INTERNAL_ERROR: Self = Self(1011);
     /// Too slow, or the server is overloaded: come back later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
+    /// 4401, of the private range: a token is missing or wrong.
+    pub const UNAUTHORIZED: Self = Self(4401);
+    /// 4403, of the private range: it is not allowed, whoever asks.
+    pub const FORBIDDEN: Self = Self(4403);
 
     /// Whether a program may close with this code, as in a browser: 1000, and
     /// 3000 to 4999, which are for libraries and applications.

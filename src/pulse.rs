@@ -24,6 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::fault;
+
 /// Nothing is ever sent: that the last one is dropped is the answer.
 type Ticket = mpsc::Sender<Infallible>;
 
@@ -115,7 +117,10 @@ impl Watch {
                 due = Instant::now().max(due + period);
             }
         };
-        thread::Builder::new().name("bc-watchdog".into()).stack_size(128 * 1024).spawn(run)?;
+        fault::spawn(
+            thread::Builder::new().name("bc-watchdog".into()).stack_size(128 * 1024),
+            run,
+        )?;
         Ok(Self { _end })
     }
 }

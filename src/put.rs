@@ -32,6 +32,8 @@ pub struct Put {
     /// One line; `None`: those of standard input.
     line: Option<String>,
     place: Place,
+    /// The token to show; nobody asks for it at a socket.
+    token: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +59,12 @@ impl Put {
                 Place::Sockets(inputs::socket_places(runtime.as_deref()))
             }
         };
-        Ok(Self { line, place })
+        Ok(Self { line, place, token: None })
+    }
+
+    /// Shows the board this token.
+    pub fn showing(self, token: Option<String>) -> Self {
+        Self { token, ..self }
     }
 
     /// Pushes. What is refused of standard input is told line by line, on
@@ -74,11 +81,27 @@ impl Put {
                     None => to_socket(&stream, input, true),
                 }
             }
-            (Place::Http { authority, path }, Some(line)) => post(authority, path, line.as_bytes()),
+            (Place::Http { authority, path }, Some(line)) => {
+                self.post(authority, path, line.as_bytes())
+            }
             (Place::Http { authority, path }, None) => {
-                in_requests(input, |lines| post(authority, path, lines))
+                in_requests(input, |lines| self.post(authority, path, lines))
             }
         }
+    }
+
+    /// Sends lines to a server; its reason, when it refuses any.
+    fn post(&self, authority: &str, path: &str, lines: &[u8]) -> Result<()> {
+        let answer = exchange(authority, path, self.token.as_deref(), lines).map_err(|error| {
+            Error::Refused(format!("no answer from http://{authority}{path}: {error}"))
+        })?;
+        let (status, body) = answer;
+        if status == 200 {
+            return Ok(());
+        }
+        let reason = serde_json::from_str::<serde_json::Value>(&body).ok();
+        let reason = reason.as_ref().and_then(|json| json["error"].as_str());
+        Err(Error::Refused(reason.unwrap_or(body.trim()).to_owned()))
     }
 }
 
@@ -182,29 +205,21 @@ fn in_requests(mut input: impl Read, post: impl Fn(&[u8]) -> Result<()>) -> Resu
     }
 }
 
-/// Sends lines to a server; its reason, when it refuses any.
-fn post(authority: &str, path: &str, lines: &[u8]) -> Result<()> {
-    let answer = exchange(authority, path, lines).map_err(|error| {
-        Error::Refused(format!("no answer from http://{authority}{path}: {error}"))
-    })?;
-    let (status, body) = answer;
-    if status == 200 {
-        return Ok(());
-    }
-    let reason = serde_json::from_str::<serde_json::Value>(&body).ok();
-    let reason = reason.as_ref().and_then(|json| json["error"].as_str());
-    Err(Error::Refused(reason.unwrap_or(body.trim()).to_owned()))
-}
-
 /// One request on a connection of its own: the answer's status and body.
-fn exchange(authority: &str, path: &str, body: &[u8]) -> io::Result<(u16, String)> {
+fn exchange(
+    authority: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &[u8],
+) -> io::Result<(u16, String)> {
     let mut stream = connect(authority)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let length = body.len();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: text/plain\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n"
+         Content-Length: {length}\r\nConnection: close\r\n{}\r\n",
+        token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default()
     );
     stream.write_all(&[head.as_bytes(), body].concat())?;
     let mut answer = Vec::new();

@@ -3,20 +3,26 @@
 #![allow(unsafe_code)]
 
 use std::{
+    ffi::CStr,
     io,
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::process::CommandExt,
     },
+    panic::{AssertUnwindSafe, catch_unwind},
     process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use nix::{
+    cmsg_space,
     errno::Errno,
     libc, request_code_read, request_code_readwrite,
-    sys::signal::{SigSet, Signal},
-    unistd::{getpid, getppid},
+    sys::{
+        signal::{SigSet, Signal},
+        socket::{ControlMessageOwned, MsgFlags, recvmsg},
+    },
+    unistd::{ForkResult, Pid, fork, getpid, getppid},
 };
 
 /// Whether the kernel counts the wall clock as synchronised: adjtimex(2)
@@ -71,6 +77,17 @@ pub(crate) fn release_unused_stack() {
             let range = std::ptr::with_exposed_provenance_mut(start);
             libc::madvise(range, in_use - start, libc::MADV_DONTNEED);
         }
+    }
+}
+
+/// Keeps what is allocated in one heap, where the C library would make one for
+/// each of many threads (mallopt(3), glibc; musl has one): what one thread
+/// gives back serves the others, and nothing is set aside for each.
+pub(crate) fn keep_memory_together() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number of the allocator; no pointer is passed.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 
@@ -130,6 +147,103 @@ pub(crate) fn end_of(child: u32) -> Option<OwnedFd> {
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: the kernel has just made it, with FD_CLOEXEC, for nobody else.
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Starts a process that is a copy of this one, runs a function there and ends
+/// it with what that returns, or with 101 when it panics.
+///
+/// This process must have one thread: of others the copy has the locks, but
+/// nobody who opens them (fork(2)).
+pub(crate) fn fork_off(run: impl FnOnce() -> u8) -> io::Result<Pid> {
+    // SAFETY: there is no other thread that could hold a lock (said above), so
+    // that the copy may go on as the original does.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or(101);
+            // SAFETY: ends this process. What the original wants to be done at
+            // its own end (atexit(3)) is not done here.
+            unsafe { libc::_exit(code.into()) }
+        }
+    }
+}
+
+/// Closes all descriptors but those of the terminal (0 to 2) and this one, in
+/// a process that has just been forked.
+pub(crate) fn close_all_but(kept: BorrowedFd<'_>) {
+    let kept = kept.as_raw_fd();
+    let close = |first: RawFd, last: RawFd| {
+        // SAFETY: takes three numbers. What this process has inherited and
+        // closes here belongs to values that it never drops: it leaves by
+        // `_exit` (`fork_off`).
+        let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        if result != 0 {
+            // Before Linux 5.9. A program has just begun: its numbers are low.
+            for fd in first..=last.min(1023) {
+                // SAFETY: as above; what is not open stays so.
+                unsafe { libc::close(fd) };
+            }
+        }
+    };
+    if kept > 3 {
+        close(3, kept - 1);
+    }
+    close(kept.max(2) + 1, RawFd::MAX);
+}
+
+/// Receives one message and the descriptors that come with it (at most two);
+/// 0 bytes are the end. What is longer than the buffer is an error
+/// (`EMSGSIZE`), and so are descriptors for which there is no room (`EMFILE`).
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: MsgFlags,
+) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = cmsg_space!([RawFd; 2]);
+    let mut parts = [io::IoSliceMut::new(buffer)];
+    let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut descriptors = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = control {
+            // SAFETY: the kernel has just made them for this call, and nothing
+            // else owns them.
+            descriptors.extend(numbers.iter().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }));
+        }
+    }
+    if message.flags.contains(MsgFlags::MSG_CTRUNC) {
+        return Err(Errno::EMFILE.into());
+    }
+    if message.flags.contains(MsgFlags::MSG_TRUNC) {
+        return Err(Errno::EMSGSIZE.into());
+    }
+    Ok((message.bytes, descriptors))
+}
+
+/// Nothing that this process starts can have a capability any more
+/// (capabilities(7), "capability bounding set"). Where that is not allowed,
+/// nothing changes.
+pub(crate) fn empty_capability_bounds() {
+    for capability in 0..64 {
+        // SAFETY: takes two numbers; one that there is not is an error.
+        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        if result != 0 {
+            break;
+        }
+    }
+}
+
+/// Gives up all capabilities of this thread (capset(2)).
+pub(crate) fn empty_capabilities() -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3` (linux/capability.h).
+    const VERSION: u32 = 0x2008_0522;
+    // `struct __user_cap_header_struct`, this thread; then two of
+    // `struct __user_cap_data_struct`: effective, permitted, inheritable.
+    let (header, data) = ([VERSION, 0], [0_u32; 6]);
+    // SAFETY: the kernel reads the two structures, which are as long as the
+    // version says, and keeps no pointer.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Nobody but the administrator can open this terminal from now on
@@ -214,7 +328,60 @@ pub(crate) fn gpio_request(chip: BorrowedFd<'_>, mut bytes: [u8; 592]) -> io::Re
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-fn page_size() -> usize {
+/// Starts a thread that nobody joins, with at least so many bytes of stack.
+///
+/// std gives each of its threads a second stack, for the message that the first
+/// one is full, and aborts the whole program when the system has no memory for
+/// that. This thread has none: it is refused when memory is short, and nothing
+/// else happens.
+pub(crate) fn spawn_detached(
+    name: &'static CStr,
+    stack_bytes: usize,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    type Run = Box<dyn FnOnce() + Send>;
+
+    extern "C" fn start(run: *mut libc::c_void) -> *mut libc::c_void {
+        // SAFETY: it came from `Box::into_raw` below, and is handed over once.
+        let run = unsafe { Box::from_raw(run.cast::<Run>()) };
+        // A panic has been told by the hook, and must not unwind into C.
+        let _ = catch_unwind(AssertUnwindSafe(run));
+        std::ptr::null_mut()
+    }
+
+    let named = move || {
+        // SAFETY: the name ends with a zero; the kernel copies 15 bytes of it at most.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+        run();
+    };
+    let run: Box<Run> = Box::new(Box::new(named));
+    let run = Box::into_raw(run);
+    let stack_bytes = stack_bytes.next_multiple_of(page_size());
+    // SAFETY: the attributes are filled before they are used, and destroyed once;
+    // `start` takes what it is given, once, and only if the thread was made.
+    let result = unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        let mut thread: libc::pthread_t = std::mem::zeroed();
+        let mut result = libc::pthread_attr_init(&raw mut attributes);
+        if result == 0 {
+            // Of these only a size that is too small is refused.
+            libc::pthread_attr_setdetachstate(&raw mut attributes, libc::PTHREAD_CREATE_DETACHED);
+            result = libc::pthread_attr_setstacksize(&raw mut attributes, stack_bytes);
+            if result == 0 {
+                let attributes = &raw const attributes;
+                result = libc::pthread_create(&raw mut thread, attributes, start, run.cast());
+            }
+            libc::pthread_attr_destroy(&raw mut attributes);
+        }
+        if result != 0 {
+            drop(Box::from_raw(run));
+        }
+        result
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
+}
+
+pub(crate) fn page_size() -> usize {
     // SAFETY: a plain query.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).unwrap_or(4096)
@@ -264,6 +431,22 @@ mod tests {
     fn deep() -> u8 {
         let room = [1_u8; 64 * 1024];
         std::hint::black_box(&room)[9]
+    }
+
+    #[test]
+    fn a_detached_thread_has_its_name_and_a_panic_ends_it_alone() {
+        let (say, said) = std::sync::mpsc::channel();
+        let run = move || {
+            let name = std::fs::read_to_string("/proc/thread-self/comm").expect("read");
+            say.send((name, deep())).expect("heard");
+            let _held = say;
+            std::panic::resume_unwind(Box::new("on purpose"));
+        };
+        spawn_detached(c"bc-test", 128 * 1024, run).expect("a thread");
+        assert_eq!(said.recv(), Ok(("bc-test\n".to_owned(), 1)));
+        // What it held is let go of.
+        assert!(said.recv().is_err());
+        assert!(spawn_detached(c"bc-test", usize::MAX / 4, || ()).is_err(), "no such memory");
     }
 
     #[test]

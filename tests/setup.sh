@@ -18,7 +18,10 @@ has_node() { has npm && node -e 'process.exit(parseInt(process.versions.node) < 
 has_chromium() { has "${CHROMIUM:-/usr/bin/chromium}"; }
 has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_curl() { has curl; }
+has_certutil() { has certutil && has openssl; }
 has_socat() { has socat && has nc; }
+has_tracer() { has strace; }
+has_namespaces() { [ "$(id -u)" != 0 ] || { has ip && has nft; }; }
 has_debian_rust() { [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library/std ]; }
 has_emulator() { has qemu-arm && has qemu-aarch64; }
 has_arm_binutils() { has arm-linux-gnueabihf-objdump; }
@@ -57,6 +60,15 @@ install_node_clients() {
     cp peers/package-lock.json peers/node_modules/.installed
 }
 
+# Unpacked, not installed: the package would start a server of its own.
+install_nginx() {
+    has nginx || [ -x .nginx/usr/sbin/nginx ] || {
+        say "unpacking nginx in tests/.nginx"
+        mkdir -p .nginx
+        (cd .nginx && apt-get download nginx && dpkg-deb -x nginx_*.deb . && rm nginx_*.deb)
+    }
+}
+
 # install_python FOLDER REQUIREMENTS: an environment of its own with what the file lists
 install_python() {
     cmp -s "$2" "$1/.installed" && "$1/bin/python" -c '' 2>/dev/null && return 0
@@ -86,7 +98,10 @@ if [ "$1" = all ]; then
     need has_chromium chromium
     need has_venv python3 python3-venv
     need has_curl curl
+    need has_certutil libnss3-tools openssl
     need has_socat socat netcat-openbsd
+    need has_tracer strace
+    need has_namespaces iproute2 nftables
 fi
 if [ "$1" = arm ]; then
     need has_emulator qemu-user
@@ -101,4 +116,5 @@ esac
 if [ "$1" = all ]; then
     install_node_clients
     install_python .venv peers/requirements.txt
+    install_nginx
 fi

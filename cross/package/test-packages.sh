@@ -68,6 +68,15 @@ board_sh 'boardcast --quiet --listen 127.0.0.1:9000 & echo $! >/run/plain.pid'
 wait_for "the same channels from the same program without the unit" same_channels
 board_sh 'kill $(cat /run/plain.pid); rm /run/plain.pid'
 echo "ok: the unit hides no channel: $(channels 8642 | grep -c name)"
+board_sh 'mkdir -p /etc/boardcast/conf.d
+    printf "[[source]]\nname = \"word\"\nkind = \"command\"\ncommand = \"echo word/said=1\"\nevery = \"1s\"\n" \
+        >/etc/boardcast/conf.d/word.toml; systemctl restart boardcast'
+said() { channels 8642 | grep -q '"word/said".*"ok"'; }
+wait_for "a command's reading: the helper starts it within the unit's rules" said
+holds "no rule of the unit is in the sandbox's way" \
+    board_sh '! journalctl --unit boardcast | grep -q "the kernel refuses"'
+board_sh 'rm -r /etc/boardcast/conf.d; systemctl restart boardcast'
+holds "and runs without one again" health 8642
 holds "the manual is there" board_sh 'man boardcast | grep -q "BOARDCAST_OPTIONS"'
 
 echo "# the watchdog"

@@ -65,6 +65,11 @@ fn manual(out: &mut impl Write) -> io::Result<()> {
         &[
             ("RUST_LOG", "What is logged, as in debug or boardcast=trace; goes before -q and -v."),
             ("NO_COLOR", "Set and not empty: watch uses no colours."),
+            (
+                "SSL_CERT_FILE",
+                "A file of certificates (PEM) that watch, once and channels trust in place of the \
+                 system's, as --authority does.",
+            ),
             ("TERM", "Unset, empty or dumb: watch prints JSON on a terminal, too."),
             (
                 "NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS",
@@ -168,7 +173,7 @@ fn licenses(target: &str) -> Result<String> {
 /// What cargo links: the normal dependencies for this target, with the features
 /// of this build; procedural macros run at build time and are not among them.
 fn linked(target: &str) -> Result<Vec<Linked>> {
-    let tree = cargo(&[
+    let mut tree = vec![
         "tree",
         "--locked",
         "--target",
@@ -180,7 +185,11 @@ fn linked(target: &str) -> Result<Vec<Linked>> {
         "--no-dedupe",
         "--format",
         "{p}",
-    ])?;
+    ];
+    if cfg!(feature = "tls") {
+        tree.extend(["--features", "tls"]);
+    }
+    let tree = cargo(&tree)?;
     // "name v1.2.3", and behind it the folder of what is no crate of a registry: this one.
     let names: BTreeSet<_> = tree.lines().filter(|line| !line.contains('(')).collect();
     let metadata = cargo(&["metadata", "--locked", "--format-version", "1"])?;

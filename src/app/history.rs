@@ -1,23 +1,22 @@
 //! `/api/history`: what was asked for, and the answer.
 //!
 //! An answer has at most 200,000 numbers, so some megabytes. Answers are made
-//! one at a time, and those that wait for slow readers take at most 8 MiB
-//! together: more than that is told to come again.
+//! one at a time, and those that wait for slow readers draw from the
+//! [`Purse`]: whoever finds it empty is told to come again.
 
 use std::{
     io::{self, Write},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Mutex, PoisonError},
 };
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 
+use super::answers::Parcel;
 use crate::{
     net::{Request, Response},
-    telemetry::{ChannelId, ChannelName, Filters, Hub},
+    purse::Purse,
+    telemetry::{ChannelId, ChannelName, Filters, Hub, Summary},
     wire::{
         history::{self, Times},
         query,
@@ -29,8 +28,8 @@ const MOST_POINTS: usize = 4320;
 const POINTS: usize = 600;
 /// The most numbers in one answer.
 const MOST_NUMBERS: usize = 200_000;
-/// The most bytes of answers that are on their way.
-const MOST_BYTES: usize = 8 << 20;
+/// What compressing takes, whatever is compressed: the library's window and tables.
+const GZIP: usize = 300 * 1024;
 /// What is shown when nothing is said, in seconds.
 const LAST: f64 = 900.0;
 /// Ten years: nothing is older.
@@ -40,7 +39,6 @@ const LONGEST: f64 = 3650.0 * 86_400.0;
 #[derive(Debug, Default)]
 pub(super) struct Histories {
     making: Mutex<()>,
-    under_way: Arc<AtomicUsize>,
 }
 
 /// What a client wants to see.
@@ -130,56 +128,44 @@ fn parse_points(text: &str) -> Result<usize, String> {
     })
 }
 
+/// Why there is no answer.
+enum Refusal {
+    /// It would be larger than any may be; what to ask for instead.
+    TooMuch(String),
+    /// There is no room for it now.
+    Busy,
+}
+
 impl Histories {
-    /// The answer to a request.
-    pub(super) fn respond(&self, hub: &Hub, request: &Request) -> Response {
+    /// The answer to a request; `None` when there is no room for it now.
+    pub(super) fn respond(&self, hub: &Hub, request: &Request, purse: &Purse) -> Option<Response> {
         let wanted = match Wanted::parse(request.query().unwrap_or_default()) {
             Ok(wanted) => wanted,
-            Err(sentence) => return Response::text(400, sentence),
+            Err(sentence) => return Some(Response::text(400, sentence)),
         };
-        let (csv, gzip) = (wants_csv(request), request.accepts_gzip());
+        // Compressing needs more than there is, where memory is little.
+        let gzip = request.accepts_gzip() && purse.most() >= 4 * GZIP;
+        let csv = wants_csv(request);
         let body = {
             // Copies of a board's memory, at most one at a time.
             let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-            match make(hub, &wanted, csv, gzip) {
+            let alone = purse.in_use() == 0;
+            match make(hub, &wanted, csv, gzip, purse) {
                 Ok(body) => body,
-                Err(sentence) => return Response::text(400, sentence),
+                Err(Refusal::TooMuch(sentence)) => return Some(Response::text(400, sentence)),
+                Err(Refusal::Busy) if alone => {
+                    let sentence = "this is more than fits into the memory for answers: \
+                                    ask for fewer channels or points, or raise transit_size";
+                    return Some(Response::text(400, sentence));
+                }
+                Err(Refusal::Busy) => return None,
             }
-        };
-        let Some(body) = self.send(body) else {
-            let sentence = "too many histories are on their way already; ask again in a moment";
-            return Response::text(503, sentence).header("Retry-After", "2");
         };
         let media_type = if csv { "text/csv; charset=utf-8" } else { "application/json" };
         let response = Response::new(200, media_type, body)
             .header("Cache-Control", "no-store")
             .header("Vary", "Accept, Accept-Encoding");
-        if gzip { response.header("Content-Encoding", "gzip") } else { response }
-    }
-
-    /// The body, counted for as long as it lives; `None` when there are too many.
-    fn send(&self, body: Vec<u8>) -> Option<Bytes> {
-        let sum = self.under_way.fetch_add(body.len(), Relaxed) + body.len();
-        let counted = Counted { body, sum: self.under_way.clone() };
-        (sum <= MOST_BYTES).then(|| Bytes::from_owner(counted))
-    }
-}
-
-/// A body that is counted until it is sent.
-struct Counted {
-    body: Vec<u8>,
-    sum: Arc<AtomicUsize>,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.body
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.sum.fetch_sub(self.body.len(), Relaxed);
+        Some(if gzip { response.header("Content-Encoding", "gzip") } else { response })
     }
 }
 
@@ -191,27 +177,38 @@ fn wants_csv(request: &Request) -> bool {
     })
 }
 
-fn make(hub: &Hub, wanted: &Wanted, csv: bool, gzip: bool) -> Result<Vec<u8>, String> {
+fn make(
+    hub: &Hub,
+    wanted: &Wanted,
+    csv: bool,
+    gzip: bool,
+    purse: &Purse,
+) -> Result<Bytes, Refusal> {
     let channels = select(hub, &wanted.channels);
     let numbers = channels.len() * wanted.points * 3;
     if numbers > MOST_NUMBERS {
         let fit = MOST_NUMBERS / 3 / channels.len();
-        return Err(format!(
+        return Err(Refusal::TooMuch(format!(
             "{} channels with {} points are too much for one answer: \
              ask for fewer channels, or for points={fit}",
             channels.len(),
             wanted.points
-        ));
+        )));
     }
+    // JSON is written channel by channel, CSV point by point.
+    let copied = if csv { channels.len() } else { 1 } * wanted.points;
+    let work = copied * size_of::<Option<Summary>>() + if gzip { GZIP } else { 0 };
+    let _work = purse.take(work).ok_or(Refusal::Busy)?;
+    let out = Parcel::new(purse);
     let written = if gzip {
-        let mut out = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut out = GzEncoder::new(out, Compression::fast());
         write(&mut out, hub, wanted, &channels, csv).and_then(|()| out.finish())
     } else {
-        let mut out = Vec::new();
+        let mut out = out;
         write(&mut out, hub, wanted, &channels, csv).map(|()| out)
     };
-    // Writing to memory does not fail.
-    written.map_err(|error| error.to_string())
+    // Writing to memory fails for want of it alone.
+    written.map(Parcel::finish).map_err(|_| Refusal::Busy)
 }
 
 /// The channels that are wanted and have a history.
@@ -296,17 +293,5 @@ mod tests {
             let sentence = Wanted::parse(query).expect_err(query);
             assert!(sentence.contains(instead), "{query}: {sentence}");
         }
-    }
-
-    #[test]
-    fn bodies_are_counted_until_they_are_sent() {
-        let histories = Histories::default();
-        let first = histories.send(vec![0; MOST_BYTES - 10]).expect("room");
-        assert!(histories.send(vec![0; 11]).is_none());
-        let second = histories.send(vec![0; 10]).expect("room");
-        drop(first.clone());
-        assert!(histories.send(vec![0; 1]).is_none(), "a clone is the same bytes");
-        drop((first, second));
-        assert_eq!(histories.under_way.load(Relaxed), 0);
     }
 }

@@ -12,6 +12,7 @@
 //!
 //! Nothing above this file knows that a frame holds a reading.
 
+mod answers;
 mod history;
 mod pacer;
 mod publish;
@@ -20,9 +21,10 @@ mod selection;
 mod viewer;
 mod wishes;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use self::{
+    answers::Parcel,
     history::Histories,
     publish::{NOT_ALLOWED, Publishing},
     viewer::{Encoding, Telemetry},
@@ -33,8 +35,9 @@ use crate::{
     message::{CloseCode, Message},
     net::{
         Answer, Application, Bell, Connection, Counter, Handle, Handler, Request, Response, Stats,
-        Upgrade,
+        Upgrade, busy,
     },
+    purse::{Plan, Purse},
     sources::{Intake, Running},
     telemetry::{Hub, Status},
     web,
@@ -48,16 +51,24 @@ use crate::{
 /// The subprotocols, and how data arrives with each.
 const PROTOCOLS: [(&str, Encoding); 2] =
     [("boardcast.v1.json", Encoding::Json), ("boardcast.v1.bin", Encoding::Binary)];
+const JSON: &str = "application/json";
+
 /// The telemetry application.
 pub struct App {
     hub: Hub,
     telemetry: Telemetry,
     histories: Histories,
+    /// For answers, until the engine's own is known.
+    purse: Purse,
     publishing: Publishing,
     /// The engine's counters and occupancy, once it runs.
     engine: OnceLock<EngineView>,
+    /// How the memory was shared out, where it was.
+    plan: OnceLock<Plan>,
     /// Called, one after the other, when the server stops; `None`: it does.
     at_stop: Mutex<Option<Vec<Call>>>,
+    /// Whose pages may show ours in a frame: `frame-ancestors`.
+    frames: RwLock<String>,
     /// Called on SIGHUP.
     at_hang_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -67,6 +78,7 @@ type Call = Box<dyn FnOnce() + Send>;
 struct EngineView {
     stats: Arc<Stats>,
     occupancy: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
+    purse: Purse,
 }
 
 impl std::fmt::Debug for App {
@@ -83,15 +95,35 @@ impl App {
         let publishing = Publishing::new(&hub);
         let at_stop = Mutex::new(Some(Vec::new()));
         let (engine, at_hang_up) = (OnceLock::new(), OnceLock::new());
-        Arc::new(Self { hub, telemetry, histories, publishing, engine, at_stop, at_hang_up })
+        Arc::new(Self {
+            hub,
+            telemetry,
+            histories,
+            purse: Purse::new(1 << 20),
+            publishing,
+            engine,
+            plan: OnceLock::new(),
+            at_stop,
+            frames: RwLock::new("'self'".into()),
+            at_hang_up,
+        })
     }
 
     /// Shows the engine's counters in `/metrics`.
     pub fn watch(&self, engine: &Handle) {
-        let view =
-            EngineView { stats: engine.stats().clone(), occupancy: Box::new(engine.occupancy()) };
+        let view = EngineView {
+            stats: engine.stats().clone(),
+            occupancy: Box::new(engine.occupancy()),
+            purse: engine.purse().clone(),
+        };
         // An application runs in one engine; a second one is not shown.
         let _ = self.engine.set(view);
+    }
+
+    /// Shows how the memory was shared out in `/metrics`.
+    pub fn plan(&self, plan: Plan) {
+        // Memory is shared out once.
+        let _ = self.plan.set(plan);
     }
 
     /// Shows what an input of pushed readings counts in `/metrics`.
@@ -120,6 +152,14 @@ impl App {
         call();
     }
 
+    /// Lets pages of these origins show ours in a frame, beside its own; `*`:
+    /// every one.
+    pub fn allow_frames(&self, origins: &[String]) {
+        let frames: Vec<_> =
+            ["'self'"].into_iter().chain(origins.iter().map(String::as_str)).collect();
+        *self.frames.write().unwrap_or_else(PoisonError::into_inner) = frames.join(" ");
+    }
+
     /// Calls this on SIGHUP, on the accept loop's thread; the first call counts.
     pub fn at_hang_up(&self, call: impl Fn() + Send + Sync + 'static) {
         // There is one thing to do then, and one who knows it.
@@ -135,7 +175,7 @@ impl App {
             Ok(first) => first,
             Err(why) => return Answer::Response(Response::text(400, why.to_string())),
         };
-        let mut offered = request.header_list("sec-websocket-protocol").peekable();
+        let mut offered = request.subprotocols().peekable();
         let any = offered.peek().is_none();
         let known = |name: &str| PROTOCOLS.iter().find(|(known, _)| *known == name);
         let chosen = offered.find_map(known);
@@ -149,7 +189,7 @@ impl App {
         if let Some(asked) = first {
             wishes.leave(self.telemetry.first_wish(asked));
         }
-        let publisher = request.is_from_here().then(|| self.publishing.websocket());
+        let publisher = request.may_publish().then(|| self.publishing.websocket());
         let viewer = self.telemetry.viewer(*encoding, wishes.clone());
         let viewer = viewer.may_publish(publisher.is_some());
         let (hub, telemetry) = (self.hub.clone(), self.telemetry.clone());
@@ -157,7 +197,7 @@ impl App {
         let session = Session { hub, telemetry, wishes, may_resume, publisher };
         let mut upgrade = Upgrade::new(|_, _| session).cursor(Box::new(viewer));
         if may_publish {
-            upgrade = upgrade.allow(publish::MESSAGE_BYTES, publish::MESSAGE_RATE);
+            upgrade = upgrade.publisher();
         }
         Answer::Upgrade(if any { upgrade } else { upgrade.protocol(*name) })
     }
@@ -165,13 +205,36 @@ impl App {
     fn latest(&self) -> Response {
         let view = self.hub.view();
         let wall_of = |at| view.wall_of(at);
-        no_store(json_response(200, json::latest(view.seq(), view.channels(), wall_of)))
+        let body = json::latest(view.seq(), view.channels(), wall_of);
+        drop(view);
+        self.large(JSON, body)
+    }
+
+    /// An answer that may be large, with 200; 503 when too many are on their way.
+    fn large(&self, media_type: &'static str, body: String) -> Response {
+        match Parcel::of(self.purse(), body) {
+            Some(body) => no_store(Response::new(200, media_type, body)),
+            None => self.busy(),
+        }
+    }
+
+    fn purse(&self) -> &Purse {
+        self.engine.get().map_or(&self.purse, |engine| &engine.purse)
+    }
+
+    fn busy(&self) -> Response {
+        if let Some(engine) = self.engine.get() {
+            engine.stats.refused_memory.increment();
+        }
+        busy()
     }
 
     fn channels(&self) -> Response {
         let view = self.hub.view();
         let (device, epoch) = (self.hub.device(), self.hub.epoch());
-        no_store(json_response(200, json::channel_list(device, epoch, view.channels())))
+        let body = json::channel_list(device, epoch, view.channels());
+        drop(view);
+        self.large(JSON, body)
     }
 
     fn health(&self) -> Response {
@@ -197,7 +260,8 @@ impl App {
             engine.describe(&mut page);
         }
         let view = self.hub.view();
-        let (bytes, batches) = view.ring_use();
+        let ring = view.ring_use();
+        let (bytes, batches) = ring;
         let mut gauge = |name, help, value| page.single(name, "gauge", help, value);
         gauge("boardcast_channels", "Channels known.", view.channels().len() as u64);
         gauge("boardcast_ring_bytes", "Bytes of batches kept for catching up.", bytes as u64);
@@ -207,14 +271,27 @@ impl App {
         let (bytes, channels) = self.hub.history().size();
         gauge("boardcast_history_bytes", "Bytes of history.", bytes as u64);
         gauge("boardcast_history_channels", "Channels with a history.", channels as u64);
+        if let (Some(plan), Some(engine)) = (self.plan.get(), self.engine.get()) {
+            let connections = (engine.occupancy)().0 as u64 * plan.connection;
+            let tables = ring.0 + self.hub.history().size().0 + engine.purse.in_use();
+            let sum = plan.own + tables as u64 + connections;
+            gauge("boardcast_memory_bytes", "Memory in use, as it is planned.", sum);
+            gauge("boardcast_memory_connections_bytes", "Of that, the connections.", connections);
+            if let Some(limit) = plan.limit {
+                gauge("boardcast_memory_limit_bytes", "The most that there may be.", limit);
+            }
+        }
         let mut counter = |name, help, value| page.single(name, "counter", help, value);
         counter("boardcast_batches_total", "Batches published.", view.seq());
         let gaps = self.telemetry.gaps();
         counter("boardcast_gaps_total", "Clients that were overtaken by the ring.", gaps);
+        let crowded = self.telemetry.crowded().get();
+        let help = "Clients ended with 1008: too many answers waited for them.";
+        counter("boardcast_ended_control_total", help, crowded);
         self.publishing.describe(&mut page);
         page.readings(view.channels());
         drop(view);
-        no_store(Response::new(200, prometheus::MEDIA_TYPE, page.finish()))
+        self.large(prometheus::MEDIA_TYPE, page.finish())
     }
 }
 
@@ -224,13 +301,35 @@ impl EngineView {
         page.single("boardcast_connections", "gauge", "Open connections.", connections as u64);
         page.single("boardcast_clients", "gauge", "Open WebSockets.", streams as u64);
         let stats = &self.stats;
-        let counters: [(&str, &str, &Counter); 18] = [
+        let (taken, most) = (self.purse.in_use() as u64, self.purse.most() as u64);
+        page.single(
+            "boardcast_transit_bytes",
+            "gauge",
+            "Bytes taken for what is under way.",
+            taken,
+        );
+        page.single("boardcast_transit_limit_bytes", "gauge", "The most that may be.", most);
+        let counters: [(&str, &str, &Counter); 29] = [
             ("accepted", "Connections accepted.", &stats.accepted),
             ("accept_errors", "Accepts that failed for want of room.", &stats.accept_errors),
             ("refused_full", "Refused: all connections taken.", &stats.refused_full),
+            ("refused_tls", "Refused: no TLS came about.", &stats.refused_tls),
             ("refused_address", "Refused: too many of one address.", &stats.refused_address),
-            ("refused_forbidden", "Refused: network or origin.", &stats.refused_forbidden),
+            ("refused_forbidden", "Refused: network, name or origin.", &stats.refused_forbidden),
+            (
+                "refused_unauthorized",
+                "Refused: no token, or none known.",
+                &stats.refused_unauthorized,
+            ),
+            ("refused_tries", "Refused: too many wrong tokens.", &stats.refused_tries),
             ("refused_head", "Refused: head too slow, too long, bad.", &stats.refused_head),
+            ("refused_body", "Refused: body too long, too slow, bad.", &stats.refused_body),
+            ("refused_memory", "Refused: too much under way.", &stats.refused_memory),
+            ("refused_early", "Refused peers closed before they read why.", &stats.refused_early),
+            ("gave_way", "Idle connections that made room.", &stats.gave_way),
+            ("waited_heads", "Times that newcomers waited for heads.", &stats.waited_heads),
+            ("late_answers", "Answers not taken in time.", &stats.late_answers),
+            ("late_ends", "Ends that took too long.", &stats.late_ends),
             ("requests", "HTTP requests, upgrades included.", &stats.requests),
             ("streams", "WebSockets opened.", &stats.streams),
             ("frames_sent", "Frames sent by the push workers.", &stats.frames_sent),
@@ -242,6 +341,7 @@ impl EngineView {
             ("ended_silent", "Clients ended for their silence.", &stats.ended_silent),
             ("ended_policy", "Clients ended with 1008.", &stats.ended_policy),
             ("ended_protocol", "Clients ended with 1002, 1007, 1009.", &stats.ended_protocol),
+            ("ended_memory", "Clients ended with 1013: too much under way.", &stats.ended_memory),
             ("panics", "Connections that panicked.", &stats.panics),
         ];
         for (name, help, counter) in counters {
@@ -251,6 +351,12 @@ impl EngineView {
 }
 
 impl Application for App {
+    /// What the page is made of: a page that was opened with `?token=`, or
+    /// another site's, has no cookie to show when it asks for that.
+    fn is_open(&self, request: &Request) -> bool {
+        web::is_part(request.path())
+    }
+
     fn respond(&self, request: &Request) -> Answer {
         let known = match request.path() {
             "/ws" => return self.guard(request, || self.stream(request)),
@@ -260,7 +366,8 @@ impl Application for App {
             "/metrics" => Some(Self::metrics as _),
             "/healthz" => Some(Self::health as _),
             "/api/history" => {
-                let answer = || self.histories.respond(&self.hub, request);
+                let answer = || self.histories.respond(&self.hub, request, self.purse());
+                let answer = || answer().unwrap_or_else(|| self.busy());
                 return self.guard(request, || Answer::Response(answer()));
             }
             _ => None,
@@ -268,7 +375,8 @@ impl Application for App {
         if let Some(make) = known {
             return self.guard(request, || Answer::Response(make(self)));
         }
-        match web::respond(request) {
+        let frames = self.frames.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match web::respond(request, &frames) {
             Some(response) => self.guard(request, || Answer::Response(response)),
             None => {
                 let sentence = "there is nothing here; the page is at /, the stream at /ws, \
@@ -306,7 +414,7 @@ impl App {
 }
 
 fn json_response(status: u16, body: String) -> Response {
-    Response::new(status, "application/json", body)
+    Response::new(status, JSON, body)
 }
 
 fn no_store(response: Response) -> Response {
@@ -366,6 +474,7 @@ impl Handler for Session {
         };
         // A client that has gone needs no answer; one that takes none is ended.
         if let Some(Err(Error::Busy)) = answer.map(|answer| connection.try_send(answer)) {
+            self.telemetry.crowded().increment();
             let _ = connection.fail(CloseCode::POLICY, "too many answers wait; read them");
         }
     }

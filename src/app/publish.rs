@@ -7,10 +7,7 @@
 //! {"type":"publish","id":7,"values":{"room/temp":21.5}}  → {"type":"published","id":7}
 //! ```
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -21,13 +18,9 @@ use crate::{
     wire::{json, line, prometheus::Page},
 };
 
-/// Bytes of a message from a client that may publish.
-pub(super) const MESSAGE_BYTES: usize = 64 * 1024;
-/// Messages a second from such a client.
-pub(super) const MESSAGE_RATE: u32 = 200;
 /// Why someone may not publish.
-pub(super) const NOT_ALLOWED: &str = "only programs on the board itself may publish: send it \
-                                      from there, or to its Unix socket with boardcast put";
+pub(super) const NOT_ALLOWED: &str = "from another machine, publishing needs a token: on the \
+                                      board, boardcast token new NAME --role publish makes one";
 
 /// What takes readings over HTTP, and what all inputs count.
 pub(super) struct Publishing {
@@ -68,7 +61,7 @@ impl Publishing {
             let sentence = "/api/publish takes readings: POST lines or JSON to it";
             return Answer::Response(Response::text(405, sentence).header("Allow", "POST"));
         }
-        if !request.is_from_here() {
+        if !request.may_publish() {
             return Answer::Response(Response::text(403, NOT_ALLOWED));
         }
         let intake = self.http.clone();
@@ -84,7 +77,8 @@ impl Publishing {
     pub(super) fn describe(&self, page: &mut Page) {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         type Of = fn(&Counts) -> &Counter;
-        let counters: [(&str, &str, Of); 3] = [
+        let counters: [(&str, &str, Of); 4] = [
+            ("refused_clients", "Clients refused: too many.", |counts| &counts.refused_clients),
             ("lines", "Lines pushed in.", |counts| &counts.lines),
             ("bad_lines", "Lines refused, wholly or in part.", |counts| &counts.bad_lines),
             ("values", "Values of the lines that were not.", |counts| &counts.values),
@@ -114,13 +108,11 @@ struct Taken {
 /// Takes a body of lines, or one JSON document.
 fn take(intake: &Intake, media_type: &str, body: &[u8]) -> Taken {
     let mut taken = Taken::default();
-    let lines: Cow<'_, [&[u8]]> = match is_document(media_type, body) {
-        true => Cow::Owned(vec![body]),
-        false => body.split(|&byte| byte == b'\n').collect::<Vec<_>>().into(),
-    };
+    // A document is one line, whatever breaks it has.
+    let whole = is_document(media_type, body);
+    let lines = body.split(|&byte| byte == b'\n' && !whole);
     let mut turn = intake.turn();
-    for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.trim_ascii().is_empty())
-    {
+    for (number, line) in lines.enumerate().filter(|(_, line)| !line.trim_ascii().is_empty()) {
         taken.lines += 1;
         match turn.line(line) {
             Ok(values) => taken.values += values,

@@ -70,6 +70,8 @@ struct Shared {
     recent: Mutex<Recent>,
     /// Clients that were overtaken by the ring.
     gaps: Counter,
+    /// Clients that left too many answers unread.
+    crowded: Counter,
     /// The ticks of all paces count from here.
     start: Instant,
 }
@@ -84,6 +86,7 @@ impl Telemetry {
             everything,
             recent: Mutex::default(),
             gaps: Counter::default(),
+            crowded: Counter::default(),
             start: Instant::now(),
         }))
     }
@@ -91,6 +94,11 @@ impl Telemetry {
     /// How many clients were overtaken by the ring.
     pub(super) fn gaps(&self) -> u64 {
         self.0.gaps.get()
+    }
+
+    /// Counts clients that left too many answers unread.
+    pub(super) fn crowded(&self) -> &Counter {
+        &self.0.crowded
     }
 
     /// How many different selections clients have.

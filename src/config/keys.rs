@@ -162,10 +162,53 @@ fn parse_name(text: &str) -> Result<String> {
     Err(Error::Setting(format!("{text:?} is no name for a board: use 1 to 64 bytes of plain text")))
 }
 
+/// As useradd(8) has them, or a number.
+fn parse_user(text: &str) -> Result<String> {
+    let fine = !text.is_empty()
+        && text.len() <= 32
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.$".contains(&byte));
+    if fine {
+        return Ok(text.to_owned());
+    }
+    Err(Error::Setting(format!("{text:?} is no user's name: write one as in boardcast")))
+}
+
 fn parse_level(text: &str) -> Result<LevelFilter> {
     text.parse().map_err(|_| {
         Error::Setting(format!("{text:?} is no level: use off, error, warn, info, debug or trace"))
     })
+}
+
+/// A name that the board answers to, or `*`.
+fn parse_host(text: &str) -> Result<String> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if text == "*" || (1..=253).contains(&text.len()) && text.bytes().all(fine) {
+        return Ok(text.to_owned());
+    }
+    Err(Error::Setting(format!(
+        "{text:?} is no host's name: write it without scheme and port, as in board.example.org"
+    )))
+}
+
+/// An origin in a policy for browsers (CSP Level 3, "frame-ancestors"), or `*`.
+fn parse_frame(text: &str) -> Result<String> {
+    let origin = if text == "*" { text.to_owned() } else { parse_origin(text)? };
+    // What ends a source there, or has a meaning of its own.
+    match origin.contains([';', ',', '\'', '"']) || !origin.is_ascii() {
+        true => Err(Error::Setting(format!("{text:?} is no origin that a policy can name"))),
+        false => Ok(origin),
+    }
+}
+
+/// `/pi`, without the last `/`; `/` alone is nothing.
+fn parse_base_path(text: &str) -> Result<String> {
+    let path = text.strip_suffix('/').unwrap_or(text);
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"/.-_~".contains(&byte);
+    let whole = path.is_empty() && text == "/" || path.starts_with('/') && !path.contains("//");
+    if whole && path.len() <= 128 && path.bytes().all(fine) {
+        return Ok(path.to_owned());
+    }
+    Err(Error::Setting(format!("{text:?} is no path of a page: write it as in /pi")))
 }
 
 /// A path of this machine, not of the folder in which a service happens to start.
@@ -217,6 +260,38 @@ macro_rules! count {
                 Ok(())
             },
             |config| vec![config.limits.$field.to_string()],
+        )
+    };
+}
+
+/// A list of what `$parse` makes of texts, at the place that is named by its path.
+macro_rules! texts {
+    ($name:literal, $($field:ident).+, $parse:expr, $help:literal) => {
+        Key::new(
+            $name,
+            Shape::Texts,
+            $help,
+            |config, values| {
+                config.$($field).+ = all(values, $parse)?;
+                Ok(())
+            },
+            |config| list(&config.$($field).+),
+        )
+    };
+}
+
+/// Yes or no, at the place that is named by its path.
+macro_rules! truth {
+    ($name:literal, $($field:ident).+, $help:literal) => {
+        Key::new(
+            $name,
+            Shape::Truth,
+            $help,
+            |config, values| {
+                config.$($field).+ = truth(values)?;
+                Ok(())
+            },
+            |config| vec![config.$($field).+.to_string()],
         )
     };
 }
@@ -285,43 +360,116 @@ pub static KEYS: &[Key] = &[
         |config| vec![config.level.as_str().to_ascii_lowercase()],
     )
     .flag("log", "LEVEL"),
-    Key::new(
-        "allow",
-        Shape::Texts,
-        "Serve this network too; may be given more than once",
-        |config, values| {
-            config.allow = all(values, str::parse)?;
-            Ok(())
-        },
-        |config| list(&config.allow),
+    texts!("allow", gate.allow, str::parse, "Serve this network too; may be given more than once")
+        .flag("allow", "CIDR")
+        .like("203.0.113.0/24")
+        .live(),
+    texts!("deny", gate.deny, str::parse, "Do not serve this network, although it is close by")
+        .flag("deny", "CIDR")
+        .like("192.168.3.0/24")
+        .live(),
+    texts!(
+        "host",
+        gate.hosts,
+        parse_host,
+        "Answer to this name too, beside the host's own; '*': to every name"
     )
-    .flag("allow", "CIDR")
-    .like("203.0.113.0/24")
+    .flag("host", "NAME")
+    .like("board.example.org")
     .live(),
-    Key::new(
+    texts!(
         "allow_origin",
-        Shape::Texts,
-        "Let pages of this origin read the board; may be given more than once",
-        |config, values| {
-            config.allow_origin = all(values, parse_origin)?;
-            Ok(())
-        },
-        |config| list(&config.allow_origin),
+        gate.origins,
+        parse_origin,
+        "Let pages of this origin read the board; may be given more than once"
     )
     .flag("allow-origin", "ORIGIN")
     .like("https://panel.example")
     .live(),
+    texts!(
+        "frame_ancestor",
+        gate.frames,
+        parse_frame,
+        "Let pages of this origin show the board in a frame (Home Assistant's, say); '*': all"
+    )
+    .flag("frame-ancestor", "ORIGIN")
+    .like("https://panel.example")
+    .live(),
     Key::new(
-        "demo",
-        Shape::Truth,
-        "Add simulated sensors, below demo/, to try things out without any",
+        "tokens",
+        Shape::Text,
+        "The file of tokens; boardcast token makes its lines [default: none, or the service \
+         manager's credential boardcast.tokens]",
         |config, values| {
-            config.demo = truth(values)?;
+            config.gate.tokens = Some(parse_path(one(values))?);
             Ok(())
         },
-        |config| vec![config.demo.to_string()],
+        |config| config.gate.tokens.iter().map(|path| path.display().to_string()).collect(),
     )
-    .flag("demo", ""),
+    .flag("tokens", "PATH")
+    .like("/etc/boardcast/tokens")
+    .live(),
+    truth!(
+        "view_needs_token",
+        gate.view_needs_token,
+        "Show the board to those alone who have a token; programs on the board need none"
+    )
+    .flag("view-needs-token", "")
+    .live(),
+    truth!(
+        "token_in_url",
+        gate.token_in_url,
+        "Take a token in the URL, too (?token=…); it then stands in histories and logs"
+    )
+    .flag("token-in-url", "")
+    .live(),
+    texts!(
+        "trusted_proxy",
+        gate.proxies,
+        str::parse,
+        "Believe this reverse proxy whom it speaks for (X-Forwarded-For, -Proto, -Host)"
+    )
+    .flag("trusted-proxy", "CIDR")
+    .like("127.0.0.1")
+    .live(),
+    Key::new(
+        "base_path",
+        Shape::Text,
+        "The path below which a proxy has the board, when it leaves that in the requests",
+        |config, values| {
+            config.gate.base_path = parse_base_path(one(values))?;
+            Ok(())
+        },
+        |config| Some(&config.gate.base_path).filter(|p| !p.is_empty()).cloned().into_iter().collect(),
+    )
+    .flag("base-path", "PATH")
+    .like("/pi")
+    .live(),
+    Key::new(
+        "tls_cert",
+        Shape::Text,
+        "Speak TLS, https:// and wss://, with this certificate (PEM); boardcast cert makes one",
+        |config, values| {
+            config.tls_cert = Some(parse_path(one(values))?);
+            Ok(())
+        },
+        |config| config.tls_cert.iter().map(|path| path.display().to_string()).collect(),
+    )
+    .flag("tls-cert", "PATH")
+    .like("/etc/boardcast/tls/cert.pem"),
+    Key::new(
+        "tls_key",
+        Shape::Text,
+        "The certificate's key (PEM); both files are read anew when they change",
+        |config, values| {
+            config.tls_key = Some(parse_path(one(values))?);
+            Ok(())
+        },
+        |config| config.tls_key.iter().map(|path| path.display().to_string()).collect(),
+    )
+    .flag("tls-key", "PATH")
+    .like("/etc/boardcast/tls/key.pem"),
+    truth!("demo", demo, "Add simulated sensors, below demo/, to try things out without any").flag("demo", ""),
     Key::new(
         "history_file",
         Shape::Text,
@@ -345,6 +493,19 @@ pub static KEYS: &[Key] = &[
         |config| vec![show_time(config.history_every)],
     )
     .flag("history-every", "TIME"),
+    Key::new(
+        "memory",
+        Shape::Size,
+        "Memory that the program may take, kernel aside; history gives way first [default: what the \
+         system lets it]",
+        |config, values| {
+            config.memory = Some(parse_size_in(one(values), 8 << 20, 1 << 30)?);
+            Ok(())
+        },
+        |config| config.memory.iter().map(|&bytes| show_size(bytes)).collect(),
+    )
+    .flag("memory", "SIZE")
+    .like("16MiB"),
     size!(
         "history_size",
         history_bytes,
@@ -352,17 +513,7 @@ pub static KEYS: &[Key] = &[
         0,
         256 << 20
     ),
-    Key::new(
-        "stdin",
-        Shape::Truth,
-        "Take readings on standard input, one line each: sensor | boardcast serve --stdin",
-        |config, values| {
-            config.stdin = truth(values)?;
-            Ok(())
-        },
-        |config| vec![config.stdin.to_string()],
-    )
-    .flag("stdin", ""),
+    truth!("stdin", stdin, "Take readings on standard input, one line each: sensor | boardcast serve --stdin").flag("stdin", ""),
     Key::new(
         "socket",
         Shape::Text,
@@ -381,6 +532,16 @@ pub static KEYS: &[Key] = &[
     .flag("socket", "PATH")
     .like("/run/boardcast/boardcast.sock"),
     Key::new(
+        "socket_clients",
+        Shape::Count,
+        "Programs that may be connected to it at a time [default: 16]",
+        |config, values| {
+            config.socket_clients = parse_count_in(one(values), 1, 1024)? as usize;
+            Ok(())
+        },
+        |config| vec![config.socket_clients.to_string()],
+    ),
+    Key::new(
         "udp",
         Shape::Text,
         "Take readings over UDP; a port alone is for this machine only [default: nowhere]",
@@ -392,6 +553,30 @@ pub static KEYS: &[Key] = &[
     )
     .flag("udp", "ADDR:PORT")
     .like("127.0.0.1:8125"),
+    Key::new(
+        "user",
+        Shape::Text,
+        "Become this user once all is bound, when started as root [default: none]",
+        |config, values| {
+            config.user = Some(parse_user(one(values))?);
+            Ok(())
+        },
+        |config| list(config.user.as_slice()),
+    )
+    .flag("user", "NAME")
+    .like("boardcast"),
+    Key::new(
+        "sandbox",
+        Shape::Truth,
+        "Close a sandbox around the server, which then opens no file but those that it needs \
+         [default: true; --no-sandbox is for debugging]",
+        |config, values| {
+            config.sandbox = truth(values)?;
+            Ok(())
+        },
+        |config| vec![config.sandbox.to_string()],
+    )
+    .flag("no-sandbox", ""),
     Key::new(
         "max_connections",
         Shape::Count,
@@ -484,6 +669,41 @@ pub static KEYS: &[Key] = &[
         1 << 20
     ),
     size!(
+        "publisher_message_size",
+        limits.publisher_bytes,
+        "The longest message of a viewer that may publish [default: 64KiB]",
+        1024,
+        1 << 20
+    ),
+    count!(
+        "publisher_message_rate",
+        publisher_rate,
+        "Messages a second of a viewer that may publish [default: 200]",
+        1,
+        100_000
+    ),
+    size!(
+        "transit_size",
+        limits.transit_bytes,
+        "Memory for bodies, long messages and large answers under way, together [default: 16MiB]",
+        65_536,
+        256 << 20
+    ),
+    count!(
+        "refused_peers",
+        refused_peers,
+        "Refused peers that are given time to read why [default: 16]",
+        1,
+        1024
+    ),
+    size!(
+        "read_buffer",
+        limits.read_buffer,
+        "The buffer for what a viewer says; longer messages make room [default: 512]",
+        256,
+        65_536
+    ),
+    size!(
         "stack_size",
         limits.stack_bytes,
         "Stack of a connection's thread; what is not touched costs nothing [default: 128KiB]",
@@ -497,9 +717,18 @@ pub static KEYS: &[Key] = &[
         4096,
         8 << 20
     ),
+    size!(
+        "not_sent",
+        limits.not_sent,
+        "Of that, what may be there that is not on its way yet [default: 16KiB]",
+        1024,
+        8 << 20
+    ),
     time!(ping_every, "How often a viewer is pinged [default: 20s]", 1000),
     time!(silence, "After how long without a sign of life a viewer is ended [default: 45s]", 2000),
     time!(stuck, "How long a viewer may take nothing before it is ended [default: 10s]", 1000),
+    time!(close_time, "How long the end of a connection may take [default: 2s]", 100),
+    time!(stop_time, "How long all connections may take to end at a stop [default: 5s]", 100),
 ];
 
 #[cfg(test)]
@@ -534,8 +763,8 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), KEYS.len());
-        for key in KEYS.iter().filter(|key| !matches!(key.name, "name" | "history_file" | "socket"))
-        {
+        let any = ["name", "history_file", "socket", "tokens", "tls_cert", "tls_key"];
+        for key in KEYS.iter().filter(|key| !any.contains(&key.name)) {
             let nonsense = ["no such thing".to_owned()];
             let error = key.set(&mut Config::default(), &nonsense).expect_err(key.name);
             assert!(error.to_string().contains("no such thing"), "{}: {error}", key.name);

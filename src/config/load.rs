@@ -112,7 +112,7 @@ impl Request {
     }
 
     /// The files that are to be read.
-    fn files(&self) -> Result<Vec<PathBuf>, Complaint> {
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>, Complaint> {
         if self.files.is_empty() {
             let folder = self.root.join(FOLDER);
             let main = folder.join("boardcast.toml");
@@ -289,9 +289,11 @@ impl Loader {
             if let Err(error) = key.set(&mut self.config, &values) {
                 self.complaints.push(Complaint::new(place.clone(), error.to_string()));
             }
+            self.config.chosen.push(key.name);
             origins.push(Origin::Set(place));
         }
-        if let Err(error) = self.config.limits.validate() {
+        let together = [self.config.limits.validate(), self.config.tls().map(drop)];
+        for error in together.into_iter().filter_map(Result::err) {
             let message = error.to_string();
             let place = place_of(&message, &origins);
             self.complaints.push(Complaint::new(place, message));

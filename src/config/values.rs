@@ -127,7 +127,7 @@ pub(super) fn parse_size_in(text: &str, least: usize, most: usize) -> Result<usi
 
 /// A number of bytes as the settings have it: `64KiB`.
 #[inline(never)]
-pub(super) fn show_size(bytes: usize) -> String {
+pub(crate) fn show_size(bytes: usize) -> String {
     match bytes {
         0 => "0".into(),
         _ if bytes % (1 << 20) == 0 => format!("{}MiB", bytes >> 20),

@@ -16,7 +16,7 @@ pub(super) fn host_name() -> String {
 }
 
 /// Where to point the browser. A reader that has gone is no fault of ours.
-pub(super) fn greet(device: &str, hosts: &[String], ways_in: &[String], hub: &Hub) {
+pub(super) fn greet(device: &str, hosts: &[String], secure: bool, ways_in: &[String], hub: &Hub) {
     let view = hub.view();
     let mut sources: Vec<(&str, usize)> = Vec::new();
     for state in view.channels() {
@@ -28,11 +28,12 @@ pub(super) fn greet(device: &str, hosts: &[String], ways_in: &[String], hub: &Hu
     let sources: Vec<String> = sources.iter().map(|(name, n)| format!("{name} ({n})")).collect();
     let mut text = format!("boardcast {} on {device}\n", env!("CARGO_PKG_VERSION"));
     let mut line = |label: &str, value: &str| text += &format!("  {label:<9} {value}\n");
-    for (number, page) in pages(hosts).iter().enumerate() {
+    for (number, page) in pages(hosts, secure).iter().enumerate() {
         line(if number == 0 { "page" } else { "" }, page);
     }
     if let Some(host) = hosts.first() {
-        line("stream", &format!("ws://{host}/ws"));
+        let scheme = if secure { "wss" } else { "ws" };
+        line("stream", &format!("{scheme}://{host}/ws"));
     }
     for (number, way) in ways_in.iter().enumerate() {
         line(if number == 0 { "readings" } else { "" }, way);
@@ -43,8 +44,10 @@ pub(super) fn greet(device: &str, hosts: &[String], ways_in: &[String], hub: &Hu
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-pub(super) fn pages(hosts: &[String]) -> Vec<String> {
-    hosts.iter().map(|host| format!("http://{host}/")).collect()
+/// The page's address at each of these hosts.
+pub(super) fn pages(hosts: &[String], secure: bool) -> Vec<String> {
+    let scheme = if secure { "https" } else { "http" };
+    hosts.iter().map(|host| format!("{scheme}://{host}/")).collect()
 }
 
 /// The host's own name, when it has one that others may know it by.

@@ -1,8 +1,23 @@
-//! The program as a service: binds, blocks signals, starts everything in
-//! order, says where to look, and waits.
+//! The program as a service: blocks signals, binds, gives up what it needs no
+//! more, starts everything in order, says where to look, and waits.
+//!
+//! | file | what |
+//! |---|---|
+//! | `account` | the user that it becomes, when root started it |
+//! | `helper` | the process that starts commands for it |
+//! | `sandbox` | what it can still open from then on |
+//! | `room`, `budget` | how much memory it may have, and who gives way |
+//! | `greeting` | where to look, for people |
+//! | `settings` | sources and what else is read anew |
+//! | `hangup` | what SIGHUP means |
 
+mod account;
+mod budget;
 mod greeting;
 mod hangup;
+mod helper;
+mod room;
+mod sandbox;
 mod settings;
 
 use std::{
@@ -15,28 +30,33 @@ use std::{
 use nix::{
     libc,
     sys::{
-        resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
 };
 
 use self::{
+    account::Account,
     greeting::{device_host, greet, host_name, pages, places},
     hangup::Terminal,
+    helper::Helper,
+    room::{Kind, Room},
+    sandbox::Sandbox,
     settings::{InForce, Settings},
 };
 use crate::{
     app::App,
     config::{Config, PORT, Request, SocketPlace},
     error::{Error, Result},
-    net::{self, Ended, Gate, Limits, Listeners, Networks, Origins},
+    net::{self, Ended, Limits, Listeners, Tls},
+    purse::Plan,
     service,
     sources::{
         Demo, Intake, Own, Sampler,
         configured::SourceSettings,
         found::{Found, MAX_THREADS, WallClock},
-        inputs::{self, Input, UnixInput},
+        inputs::{self, Input, UdpInput, UnixInput},
         vitals::Vitals,
     },
     telemetry::{Archive, Hub, HubSettings, Keeper},
@@ -50,18 +70,42 @@ const SECOND_LOOK: Duration = Duration::from_millis(200);
 /// connections are closed (2.5 s at most): in all less than 5 s.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
+/// For how long the helper is waited for, which has nothing left to end.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
 /// Serves with these settings until a signal stops it. SIGHUP reads anew what
 /// was `asked` for.
+///
+/// It changes what the whole process may do, and forks: call it while there is
+/// one thread, and for the rest of the process.
 ///
 /// # Errors
 /// What could not be set up, or which thread has died.
 pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     config.limits.validate()?;
     let terminal = Terminal::now();
-    let listeners = listen(&config.listen)?;
+    let account = Account::wanted(config.user.as_deref())?;
+    // While it may be read: a key is often the administrator's alone.
+    let tls = config.tls()?.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
     // Before any thread starts: threads inherit the mask.
     let signals = block_signals()?;
+    // Before anything is open that a command need not have.
+    let helper = Helper::if_needed(&config, &asked, account.as_ref())?;
+    let listeners = listen(&config.listen)?;
+    let listeners = match &tls {
+        Some(tls) => listeners.secured(tls.clone()),
+        None => listeners,
+    };
+    let udp = config.udp.map(UdpInput::bind).transpose()?;
+    match account {
+        Some(account) => account.become_theirs()?,
+        None => account::tell_of_root(config.user.as_deref()),
+    }
+    // The user's own, who takes it away at the end.
+    let socket = unix_socket(&config.socket)?;
+    let sandbox = Sandbox::close(&config, &asked, socket.as_ref().map(UnixInput::path));
 
+    let plan = fit_to_memory(&mut config);
     let device = config.name.clone().unwrap_or_else(host_name);
     let hub = Hub::new(HubSettings {
         device: device.clone(),
@@ -71,9 +115,11 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     });
     hub.set_rules(config.rules.clone());
     let app = App::new(hub.clone());
+    app.plan(plan);
     app.at_stop(service::stopping);
-    let gate = gate(&config);
-    let (inputs, ways_in) = take_readings(&config, &hub, &app)?;
+    app.allow_frames(&config.gate.frames);
+    let gate = config.gate.gate()?;
+    let (inputs, ways_in) = take_readings(&config, udp, socket, &hub, &app)?;
     let taken = inputs.iter().map(Input::descriptors).sum::<usize>()
         + config.sources.iter().map(SourceSettings::descriptors).sum::<usize>();
     fit_to_process(&mut config.limits, taken);
@@ -107,13 +153,16 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
         app.at_stop(move || drop(demo));
     }
     let hosts = places(device_host(), engine.addresses(), &net::own_addresses());
-    let status = format!("the page is at {}", pages(&hosts).join(" "));
+    let status = format!("the page is at {}", pages(&hosts, tls.is_some()).join(" "));
     let settings = Settings::start(InForce {
         config: config.clone(),
         asked,
         hub: hub.clone(),
         app: app.clone(),
         gatekeeper: Box::new(engine.gatekeeper()),
+        launcher: helper::launcher(&config, helper.as_ref()),
+        sandbox,
+        tls: tls.clone(),
         status: status.clone(),
     });
     let settings =
@@ -126,7 +175,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     }
 
     if log::log_enabled!(log::Level::Info) {
-        greet(&device, &hosts, &ways_in, &hub);
+        greet(&device, &hosts, tls.is_some(), &ways_in, &hub);
     }
     service::ready(&status);
     let ended = engine.join();
@@ -140,6 +189,9 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
         log::warn!(
             "the last minutes of history are not kept: the disk takes too long, or a fault came first"
         );
+    }
+    if let Some(helper) = helper {
+        helper.end(patience.min(LAST_WORD));
     }
     ended
 }
@@ -160,16 +212,14 @@ fn on_hang_up(
     }
 }
 
-/// Who may come in.
-fn gate(config: &Config) -> Gate {
-    Gate {
-        networks: Networks::local(config.allow.clone()),
-        origins: Origins::Own(config.allow_origin.clone()),
-    }
-}
-
-/// Opens what readings are pushed in by; and says, for people, where that is.
-fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<(Vec<Input>, Vec<String>)> {
+/// Takes what is pushed in; and says, for people, where that is.
+fn take_readings(
+    config: &Config,
+    udp: Option<UdpInput>,
+    socket: Option<UnixInput>,
+    hub: &Hub,
+    app: &App,
+) -> Result<(Vec<Input>, Vec<String>)> {
     let (mut inputs, mut places) = (Vec::new(), Vec::new());
     let intake = |name: &str| {
         let intake = Intake::new(hub, name);
@@ -183,15 +233,14 @@ fn take_readings(config: &Config, hub: &Hub, app: &App) -> Result<(Vec<Input>, V
         places.push("standard input".into());
         inputs.push(started(inputs::stdin(intake("stdin"), io::stdin()))?);
     }
-    if let Some(socket) = unix_socket(&config.socket)? {
+    if let Some(socket) = socket {
         places.push(socket.path().display().to_string());
-        inputs.push(started(socket.start(intake("socket")))?);
+        let clients = config.socket_clients;
+        inputs.push(started(socket.start(intake("socket"), clients))?);
     }
-    if let Some(address) = config.udp {
-        let networks = Networks::local(config.allow.clone());
-        let (input, address) = inputs::udp(intake("udp"), address, networks)?;
-        places.push(format!("udp {address}"));
-        inputs.push(input);
+    if let Some(udp) = udp {
+        places.push(format!("udp {}", udp.address()));
+        inputs.push(started(udp.start(intake("udp"), config.gate.networks()))?);
     }
     // They are started later, and tell their troubles at their channels.
     let sources: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
@@ -272,8 +321,8 @@ fn block_signals() -> Result<SignalFd> {
 }
 
 /// Raises the soft limit on descriptors, and serves no more connections than
-/// the process may have descriptors and memory for: clients must not take what
-/// the readings need.
+/// the process may have descriptors for: clients must not take what the
+/// readings need.
 fn fit_to_process(limits: &mut Limits, inputs: usize) {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let own = own_descriptors(limits) + inputs as libc::rlim_t;
@@ -285,13 +334,6 @@ fn fit_to_process(limits: &mut Limits, inputs: usize) {
         let open = if raised { wanted } else { soft };
         let affordable = usize::try_from(open.saturating_sub(own)).unwrap_or(usize::MAX);
         serve_fewer(limits, affordable, &format!("{open} descriptors"));
-    }
-    let memory = [Resource::RLIMIT_DATA, Resource::RLIMIT_AS];
-    let limit =
-        memory.iter().filter_map(|&limit| getrlimit(limit).ok()).map(|(soft, _)| soft).min();
-    if let Some(bytes) = limit.filter(|&bytes| bytes != RLIM_INFINITY) {
-        let affordable = affordable_connections(bytes, limits);
-        serve_fewer(limits, affordable, &format!("{bytes} bytes of memory"));
     }
 }
 
@@ -314,15 +356,20 @@ fn serve_fewer(limits: &mut Limits, affordable: usize, because: &str) {
     limits.connections = affordable;
 }
 
-/// The program's own share comes first; then each connection takes its stack,
-/// its buffers and what the allocator maps for its thread (measured: up to
-/// 272 KiB of address space with a stack of 128 KiB).
-fn affordable_connections(bytes: libc::rlim_t, limits: &Limits) -> usize {
-    const OWN: usize = 16 << 20;
-    const ALLOCATOR: usize = 144 << 10;
-    let each = limits.stack_bytes + limits.read_buffer + limits.message_bytes + ALLOCATOR;
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    bytes.saturating_sub(OWN) / each
+/// Makes everything fit into the memory that there is, before any of it is
+/// taken: a failed allocation would end the program.
+fn fit_to_memory(config: &mut Config) -> Plan {
+    let mut rooms = room::find(&config.root);
+    let by_hand = config.memory.map(|bytes| bytes as u64);
+    rooms.extend(by_hand.map(|bytes| Room { kind: Kind::Used, bytes, by: "memory".into() }));
+    if !rooms.is_empty() {
+        crate::sys::keep_memory_together();
+    }
+    let (plan, lines) = budget::fit(config, &rooms, room::taken());
+    for line in lines {
+        log::warn!("{line}");
+    }
+    plan
 }
 
 #[cfg(test)]
@@ -330,14 +377,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_as_many_as_memory_allows() {
-        let limits = Limits::default();
-        assert!(affordable_connections(1 << 30, &limits) > limits.connections);
-        let few = affordable_connections(24 << 20, &limits);
-        assert!((20..40).contains(&few), "{few} connections in 24 MiB");
-        let mut fitted = limits.clone();
-        serve_fewer(&mut fitted, few, "24 MiB");
-        assert_eq!((fitted.connections, fitted.validate().is_ok()), (few, true));
+    fn connections_are_as_many_as_there_are_descriptors() {
+        let mut fitted = Limits::default();
+        serve_fewer(&mut fitted, 30, "70 descriptors");
+        assert_eq!((fitted.connections, fitted.validate().is_ok()), (30, true));
         serve_fewer(&mut fitted, 0, "nothing");
         assert_eq!((fitted.connections, fitted.streams()), (2, 2));
     }

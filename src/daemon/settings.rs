@@ -15,12 +15,14 @@ use std::{
     time::Duration,
 };
 
+use super::sandbox::Sandbox;
 use crate::{
     app::App,
     config::{self, Config, KEYS, Request},
-    net::Gate,
+    fault,
+    net::{Gate, Tls},
     service,
-    sources::configured::{self, Running, SourceSettings},
+    sources::configured::{self, Launcher, Running, SourceSettings},
     telemetry::Hub,
 };
 
@@ -68,7 +70,10 @@ impl Settings {
             drop(alive);
         };
         // The parser of a file goes deeper than anything else here.
-        thread::Builder::new().name("bc-settings".into()).stack_size(512 * 1024).spawn(run)?;
+        fault::spawn(
+            thread::Builder::new().name("bc-settings".into()).stack_size(512 * 1024),
+            run,
+        )?;
         Ok(Self { shared, ended })
     }
 
@@ -110,6 +115,11 @@ pub(super) struct InForce {
     pub(super) hub: Hub,
     pub(super) app: Arc<App>,
     pub(super) gatekeeper: Box<dyn Fn(Gate) + Send>,
+    /// Who starts commands.
+    pub(super) launcher: Launcher,
+    pub(super) sandbox: Option<Sandbox>,
+    /// Certificate and key, when TLS is spoken.
+    pub(super) tls: Option<Tls>,
     /// What the service manager is told when all is done.
     pub(super) status: String,
 }
@@ -127,12 +137,16 @@ impl InForce {
     }
 
     fn reload(&mut self, feeds: &Feeds) {
+        if let Some(tls) = &self.tls {
+            tls.refresh();
+        }
         let new = match config::load(&self.asked) {
             Ok(loaded) => loaded,
             Err(complaints) => {
                 for complaint in &complaints {
                     log::error!("{complaint}");
                 }
+                self.tell_what_is_new();
                 return log::error!(
                     "the settings stay as they were; boardcast check tells the same"
                 );
@@ -149,16 +163,34 @@ impl InForce {
                 );
             }
         }
-        let Config { allow, allow_origin, rules, sources, .. } = new.config;
+        let Config { gate, rules, sources, .. } = new.config;
+        match gate.gate() {
+            Ok(new) => {
+                (self.gatekeeper)(new);
+                self.app.allow_frames(&gate.frames);
+            }
+            Err(error) => {
+                return log::error!("{error}; the settings stay as they were");
+            }
+        }
         let ruled = rules != self.config.rules;
-        self.config = Config { allow, allow_origin, rules, sources, ..self.config.clone() };
-        (self.gatekeeper)(super::gate(&self.config));
+        self.config = Config { gate, rules, sources, ..self.config.clone() };
+        self.tell_what_is_new();
         if ruled {
             self.hub.set_rules(self.config.rules.clone());
             feeds.stop(self, SourceSettings::declares_once);
         }
         let (started, stopped) = feeds.apply(&self.config.sources, self);
         log::info!("the settings are read anew: {started} sources started, {stopped} stopped");
+    }
+}
+
+impl InForce {
+    /// What the sandbox keeps from them is no fault of theirs.
+    fn tell_what_is_new(&self) {
+        if let Some(sandbox) = &self.sandbox {
+            sandbox.tell_what_is_new(&self.config, &self.asked);
+        }
     }
 }
 
@@ -201,7 +233,7 @@ impl Feeds {
             if lock(&self.shared.running).iter().any(|(other, _)| other == settings) {
                 continue;
             }
-            match configured::start(&force.hub, settings, &force.config.root) {
+            match configured::start_by(&force.launcher, &force.hub, settings, &force.config.root) {
                 Ok(running) => {
                     if let Some(intake) = running.intake() {
                         force.app.count(intake);

@@ -14,6 +14,7 @@ use std::{
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::{
+    net::SEE_HTTPS,
     sources::vitals::space::{Statvfs, statvfs},
     telemetry::{Clock, SystemClock},
 };
@@ -49,6 +50,8 @@ pub(super) enum Knock {
     Nobody,
     /// A boardcast; the name of its board.
     Boardcast(String),
+    /// A boardcast that speaks TLS.
+    Secure,
     /// Something else.
     Other,
 }
@@ -131,8 +134,11 @@ fn ask(mut stream: TcpStream, address: SocketAddr, answer: &mut Vec<u8>) -> io::
 
 /// What an answer to `/healthz` tells of who gave it.
 fn understood(answer: &str) -> Knock {
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let text = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let body: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    if text.starts_with(SEE_HTTPS) {
+        return Knock::Secure;
+    }
     match body["device"].as_str() {
         Some(device) if body["seq"].is_u64() && body["channels"].is_u64() => {
             Knock::Boardcast(device.to_owned())
@@ -221,6 +227,8 @@ mod tests {
     fn only_a_boardcast_answers_as_one() {
         let ours = "HTTP/1.1 503 x\r\nA: b\r\n\r\n{\"age\":0.8,\"channels\":11,\"device\":\"pi\",\"seq\":3,\"status\":\"ok\"}\n";
         assert_eq!(understood(ours), Knock::Boardcast("pi".into()));
+        let moved = "HTTP/1.1 308 x\r\n\r\nthis port speaks TLS: https://127.0.0.1:8642/healthz\n";
+        assert_eq!(understood(moved), Knock::Secure);
         for other in
             ["", "x", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n{\"device\":\"pi\"}"]
         {

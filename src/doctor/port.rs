@@ -42,6 +42,9 @@ pub(super) fn check(look: &Look, machine: &Machine) -> Vec<Finding> {
         Some((place, Knock::Boardcast(device))) => {
             Finding::ok(format!("the server of {device} runs: http://{place}/"))
         }
+        Some((place, Knock::Secure)) => {
+            Finding::ok(format!("a server runs, with TLS: https://{place}/"))
+        }
         None if listeners.is_empty() => nobody(look, port),
         _ => {
             let inodes: Vec<_> = listeners.into_iter().map(|(_, inode)| inode).collect();

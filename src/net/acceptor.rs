@@ -16,7 +16,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -24,15 +23,17 @@ use mio::{Events, Interest, Poll, Token, net::TcpListener, unix::SourceFd};
 use nix::{libc, sys::signalfd::SignalFd};
 
 use super::{
-    connection::{self, Engine, full},
+    connection::{self, Engine, full, too_many},
     http::Response,
     limits::Limits,
     server::Ended,
     slots::{Refusal, Slots},
     socket::Socket,
+    stats::Stats,
 };
 use crate::{
     error::{Error, Result},
+    fault::{self, Place},
     pulse::Mark,
 };
 
@@ -44,8 +45,6 @@ const REFUSED: usize = 1 << 16;
 /// The first pause after the system had no descriptor or memory for us.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Refused peers that are read empty at a time; beyond, the oldest goes.
-const MOST_REFUSED: usize = 16;
 
 /// What others ask of the accept loop.
 #[derive(Debug, Default)]
@@ -80,6 +79,7 @@ impl Acceptor {
     pub(super) fn prepare(&mut self) -> io::Result<()> {
         for (number, listener) in self.listeners.iter_mut().enumerate() {
             let token = Token(LISTENERS + number);
+            fault::check(Place::Register)?;
             self.poll.registry().register(listener, token, Interest::READABLE)?;
         }
         if let Some(signals) = &self.signals {
@@ -92,9 +92,9 @@ impl Acceptor {
     /// Runs until it is told to stop, and then stops everything.
     pub(super) fn run(mut self) -> Result<Ended> {
         match self.accept_until_called() {
-            Ok(Call::Stop) => Ok(self.stop()),
+            Ok(Call::Stop) => self.stop(),
             Ok(Call::Fatal(why)) => Err(Error::Fatal(why)),
-            Err(error) => Err(Error::Fatal(format!("the accept loop cannot poll: {error}"))),
+            Err(error) => Err(cannot_poll(&error)),
         }
     }
 
@@ -129,7 +129,10 @@ impl Acceptor {
 
     fn wait(&mut self, events: &mut Events, deadline: Option<Instant>) -> io::Result<()> {
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        match self.poll.poll(events, timeout) {
+        let polled = fault::check(Place::Poll)
+            .map_err(io::Error::from)
+            .and_then(|()| self.poll.poll(events, timeout));
+        match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 events.clear();
                 Ok(())
@@ -162,7 +165,7 @@ impl Acceptor {
     /// Accepts until there is no one left, or no room.
     fn accept_all(&mut self, number: usize) {
         while self.slots.room_for_head() {
-            match self.listeners[number].accept() {
+            match self.accept(number) {
                 Ok((stream, peer)) => {
                     self.pause.reset();
                     self.engine.stats.accepted.increment();
@@ -179,10 +182,18 @@ impl Acceptor {
         }
     }
 
+    fn accept(&self, number: usize) -> io::Result<(mio::net::TcpStream, SocketAddr)> {
+        fault::check(Place::Accept)?;
+        self.listeners[number].accept()
+    }
+
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         let now = Instant::now();
         let stats = &self.engine.stats;
-        let refused = self.engine.gate().refuse_peer(peer.ip(), now);
+        let (refused, proxy) = {
+            let gate = self.engine.gate();
+            (gate.refuse_peer(peer.ip(), now), gate.proxies.trust(peer.ip()))
+        };
         if let Some(sentence) = refused {
             stats.refused_forbidden.increment();
             log::debug!("{peer}: refused, {sentence}");
@@ -194,13 +205,12 @@ impl Acceptor {
         }
         let socket = Arc::new(Socket::from(stream));
         let deadline = now + self.engine.limits.head_time;
-        match self.slots.enter(peer, socket.clone(), now, deadline) {
+        match self.slots.enter(peer, proxy, socket.clone(), now, deadline) {
             Ok(slot) => {
                 let (engine, own) = (self.engine.clone(), socket.clone());
-                let thread = thread::Builder::new()
-                    .name("bc-conn".into())
-                    .stack_size(self.engine.limits.stack_bytes)
-                    .spawn(move || connection::run(&engine, &own, slot, peer));
+                let stack = self.engine.limits.stack_bytes;
+                let run = move || connection::run(&engine, &own, slot, peer);
+                let thread = fault::spawn_detached(c"bc-conn", stack, run);
                 if let Err(error) = thread {
                     stats.refused_full.increment();
                     log::warn!("{peer}: refused, the system gives no thread: {error}");
@@ -215,9 +225,7 @@ impl Acceptor {
             Err(Refusal::PerAddress) => {
                 stats.refused_address.increment();
                 log::debug!("{peer}: refused, too many connections from its address");
-                let sentence = "too many connections from your address; \
-                                close some, or raise --max-per-address";
-                self.refuse_socket(socket, &Response::text(429, sentence), now);
+                self.refuse_socket(socket, &too_many(), now);
             }
         }
     }
@@ -231,7 +239,11 @@ impl Acceptor {
 
     fn refuse(&mut self, stream: TcpStream, response: &Response, now: Instant) {
         let deadline = now + self.engine.limits.close_time;
-        if let Err(error) = self.refused.add(stream, response, deadline, &self.poll) {
+        let said = match &self.engine.tls {
+            Some(_) => alert(response.status()).to_vec(),
+            None => [response.head(false).as_bytes(), response.body()].concat(),
+        };
+        if let Err(error) = self.refused.add(stream, &said, deadline, &self.poll) {
             log::debug!("a refused peer went first: {error}");
         }
     }
@@ -244,7 +256,7 @@ impl Acceptor {
         self.engine.stats.accept_errors.increment();
         self.pause.begin(now, error);
         if self.pause.spare.take().is_some() {
-            if let Ok((stream, _)) = self.listeners[number].accept() {
+            if let Ok((stream, _)) = self.accept(number) {
                 self.engine.stats.refused_full.increment();
                 self.refuse(TcpStream::from(stream), &full(), now);
                 // Without a spare, it cannot stay to be read empty.
@@ -255,7 +267,7 @@ impl Acceptor {
     }
 
     /// Listeners first, then what feeds the streams, then the streams.
-    fn stop(mut self) -> Ended {
+    fn stop(mut self) -> Result<Ended> {
         let now = Instant::now();
         let limits = self.engine.limits.clone();
         self.listeners.clear();
@@ -270,21 +282,36 @@ impl Acceptor {
             let deadline = earliest([self.slots.expire(Instant::now()), Some(patience)]);
             // The table does not wake us for every place that becomes free.
             let tick = Instant::now() + Duration::from_millis(20);
-            if self.wait(&mut events, earliest([deadline, Some(tick)])).is_err() {
-                break;
+            self.wait(&mut events, earliest([deadline, Some(tick)]))
+                .map_err(|e| cannot_poll(&e))?;
+            if let Some(Call::Fatal(why)) = self.called() {
+                return Err(Error::Fatal(why));
             }
             if self.signal() {
-                return Ended::Interrupted;
+                return Ok(Ended::Interrupted);
             }
         }
         self.slots.abort_all();
         let left = self.slots.wait_empty(now + limits.stop_time);
         if left > 0 {
             log::warn!("{left} connections did not end in time");
-            return Ended::Interrupted;
+            return Ok(Ended::Interrupted);
         }
-        Ended::Stopped
+        Ok(Ended::Stopped)
     }
+}
+
+/// What a peer is told that speaks TLS: an alert, the one thing that may be
+/// said before a handshake (RFC 8446 section 6), for which there is no thread
+/// here. Its words are few: `access_denied` for 403, `internal_error` for all
+/// else.
+fn alert(status: u16) -> [u8; 7] {
+    let description = if status == 403 { 49 } else { 80 };
+    [21, 3, 3, 0, 2, 2, description]
+}
+
+fn cannot_poll(error: &io::Error) -> Error {
+    Error::Fatal(format!("the accept loop cannot poll: {error}"))
 }
 
 fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
@@ -344,10 +371,13 @@ fn open_spare() -> Option<File> {
 }
 
 /// Peers that were refused and are read empty before they are closed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Refused {
     list: VecDeque<RefusedPeer>,
     next: usize,
+    /// The most at a time; beyond, the oldest goes.
+    most: usize,
+    stats: Arc<Stats>,
 }
 
 #[derive(Debug)]
@@ -359,25 +389,29 @@ struct RefusedPeer {
 }
 
 impl Refused {
+    pub(super) fn new(most: usize, stats: &Arc<Stats>) -> Self {
+        Self { list: VecDeque::new(), next: 0, most, stats: stats.clone() }
+    }
+
     fn add(
         &mut self,
         mut stream: TcpStream,
-        response: &Response,
+        said: &[u8],
         deadline: Instant,
         poll: &Poll,
     ) -> io::Result<()> {
         stream.set_nonblocking(true)?;
-        let mut bytes = response.head(false).into_bytes();
-        bytes.extend_from_slice(response.body());
         // A fresh socket takes some hundred bytes; whoever takes less gets less.
-        let _ = stream.write(&bytes)?;
+        let _ = stream.write(said)?;
         stream.shutdown(Shutdown::Write)?;
-        if self.list.len() == MOST_REFUSED {
+        if self.list.len() >= self.most {
             self.list.pop_front();
+            self.stats.refused_early.increment();
         }
         self.next = (self.next + 1) % REFUSED;
         let token = REFUSED + self.next;
         let fd = stream.as_raw_fd();
+        fault::check(Place::Register)?;
         poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE)?;
         let left = Limits::LINGER_BYTES;
         self.list.push_back(RefusedPeer { token, stream, left, deadline });

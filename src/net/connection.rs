@@ -19,7 +19,7 @@ use super::{
     client::{Client, NewClient},
     deflate::Agreement,
     feed::{Bell, Cursor, Feed},
-    gate::Gate,
+    gate::{Gate, LOGIN, Login, Refused, Tries},
     handshake,
     http::{BadHead, Chunks, Framing, Parsed, Request, Response},
     limits::Limits,
@@ -29,13 +29,25 @@ use super::{
     socket::Socket,
     stats::Stats,
     stream,
+    tls::{Greeting, Tls},
 };
-use crate::message::CloseCode;
+use crate::{
+    message::{CloseCode, Message},
+    purse::{Purse, Taken},
+};
 
 /// What a server serves. One value serves all connections at the same time.
 pub trait Application: Send + Sync + 'static {
     /// Answers one request. Its body is read only for an [`Answer::Body`].
     fn respond(&self, request: &Request) -> Answer;
+
+    /// Whether no token is asked of this request, although looking needs one:
+    /// its answer is the same for everyone, and has nothing to do with what is
+    /// served.
+    fn is_open(&self, request: &Request) -> bool {
+        let _ = request;
+        false
+    }
 
     /// The engine runs; ring `bell` whenever cursors have something new.
     fn started(&self, bell: Bell) {
@@ -81,25 +93,17 @@ pub struct Upgrade {
     id: u64,
     protocol: Option<String>,
     cursor: Option<Box<dyn Cursor>>,
-    allowance: Option<Allowance>,
+    publisher: bool,
     open: Open,
 }
 
-/// What a client may send that is to be let say more than others.
-#[derive(Clone, Copy)]
-struct Allowance {
-    message_bytes: usize,
-    message_rate: u32,
-}
-
-impl Allowance {
-    fn widen(self, limits: &Limits) -> Limits {
-        Limits {
-            message_bytes: limits.message_bytes.max(self.message_bytes),
-            message_rate: limits.message_rate.max(self.message_rate),
-            message_burst: limits.message_burst.max(self.message_rate.saturating_mul(2)),
-            ..limits.clone()
-        }
+/// What a client may send that may publish.
+fn publishers(limits: &Limits) -> Limits {
+    Limits {
+        message_bytes: limits.message_bytes.max(limits.publisher_bytes),
+        message_rate: limits.message_rate.max(limits.publisher_rate),
+        message_burst: limits.message_burst.max(limits.publisher_rate.saturating_mul(2)),
+        ..limits.clone()
     }
 }
 
@@ -110,7 +114,7 @@ impl Upgrade {
         open: impl FnOnce(&Connection, &Request) -> H + Send + 'static,
     ) -> Self {
         let open: Open = Box::new(move |connection, request| Box::new(open(connection, request)));
-        Self { id: link::next_id(), protocol: None, cursor: None, allowance: None, open }
+        Self { id: link::next_id(), protocol: None, cursor: None, publisher: false, open }
     }
 
     /// Names the subprotocol that was chosen among those offered.
@@ -119,10 +123,10 @@ impl Upgrade {
         self
     }
 
-    /// Lets this client say more than the [`Limits`] allow all: messages of so
-    /// many bytes, so many a second, and twice as many at once.
-    pub fn allow(mut self, message_bytes: usize, message_rate: u32) -> Self {
-        self.allowance = Some(Allowance { message_bytes, message_rate });
+    /// Lets this client say more than others: what the [`Limits`] allow one
+    /// that may publish.
+    pub fn publisher(mut self) -> Self {
+        self.publisher = true;
         self
     }
 
@@ -143,9 +147,14 @@ impl Upgrade {
 pub(super) struct Engine {
     pub(super) application: Arc<dyn Application>,
     pub(super) gate: Arc<RwLock<Gate>>,
+    pub(super) tries: Arc<Tries>,
     pub(super) limits: Limits,
+    /// For what is under way.
+    pub(super) purse: Purse,
     pub(super) stats: Arc<Stats>,
     pub(super) pool: Pool,
+    /// What all listeners speak, when they do.
+    pub(super) tls: Option<Tls>,
 }
 
 impl Engine {
@@ -158,14 +167,15 @@ impl Engine {
 /// The whole life of a connection. A panic ends this connection only.
 pub(super) fn run(engine: &Engine, socket: &Arc<Socket>, slot: Slot, peer: SocketAddr) {
     let life = AssertUnwindSafe(|| {
-        let conversation = Conversation { engine, socket: socket.clone(), peer, read: Vec::new() };
-        let Some(opening) = conversation.run(slot) else { return };
+        let conversation =
+            Conversation { engine, socket: socket.clone(), peer, read: Vec::new(), misled: false };
+        let Some(opening) = conversation.begin(slot) else { return };
         let Opened { leave, mut handler, read, limits } = opening.open(engine);
         // The handshake went deeper than all that follows, and a stream may
         // stay for months.
         crate::sys::release_unused_stack();
         let limits = limits.as_deref().unwrap_or(&engine.limits);
-        stream::run(&leave.0, &mut *handler, read, limits, &engine.stats);
+        stream::run(&leave.0, &mut *handler, read, limits, (&engine.stats, &engine.purse));
     });
     if catch_unwind(life).is_err() {
         engine.stats.panics.increment();
@@ -180,6 +190,8 @@ struct Conversation<'a> {
     peer: SocketAddr,
     /// Bytes that were read and not yet understood.
     read: Vec<u8>,
+    /// It speaks plain HTTP where TLS is spoken: it is told so, once.
+    misled: bool,
 }
 
 /// A conversation that becomes a WebSocket.
@@ -195,12 +207,35 @@ struct Opening {
 }
 
 impl Conversation<'_> {
+    /// TLS first, where that is spoken. Its handshake counts as a part of the
+    /// first request's head: both must be there by the same deadline.
+    #[inline(never)]
+    fn begin(mut self, slot: Slot) -> Option<Box<Opening>> {
+        match self.engine.tls.as_ref().map(|tls| tls.greet(&self.socket)) {
+            None | Some(Ok(Greeting::Tls)) => {}
+            Some(Ok(Greeting::Plain)) => self.misled = true,
+            Some(Err(error)) => {
+                // A peer that has gone without a word has not asked for TLS.
+                if self.socket.is_secure() {
+                    self.engine.stats.refused_tls.increment();
+                    log::debug!("{}: refused, no TLS: {error}", self.peer);
+                    self.linger(&slot);
+                }
+                return None;
+            }
+        }
+        self.run(slot)
+    }
+
     // Its frame holds the buffers of all that is inlined into it.
     #[inline(never)]
     fn run(mut self, slot: Slot) -> Option<Box<Opening>> {
         loop {
-            let request = match self.read_head(&slot) {
-                Ok(Some(request)) => request,
+            let mut request = match self.read_head(&slot) {
+                Ok(Some(mut request)) => {
+                    request.set_secure(self.socket.is_secure());
+                    request
+                }
                 Ok(None) => return None,
                 Err(refusal) => {
                     self.engine.stats.refused_head.increment();
@@ -210,10 +245,10 @@ impl Conversation<'_> {
             };
             self.engine.stats.requests.increment();
             let head_only = request.method() == "HEAD";
-            let response = match self.answer(&request) {
+            let response = match self.answer(&mut request, &slot) {
                 Answer::Response(response) => response,
                 Answer::Body(body) => match self.read_body(&request, &slot) {
-                    Ok(Some(bytes)) => (body.0)(&request, &bytes),
+                    Ok(Some((bytes, _taken))) => (body.0)(&request, &bytes),
                     Ok(None) => return None,
                     Err(refusal) => refusal,
                 },
@@ -235,7 +270,7 @@ impl Conversation<'_> {
                 },
             };
             let response = self.with_cross_origin(&request, response);
-            if !request.keeps_alive() {
+            if !request.keeps_alive() || self.misled {
                 self.say_last(&slot, &response, head_only);
                 return None;
             }
@@ -281,15 +316,25 @@ impl Conversation<'_> {
         }
     }
 
-    /// Reads the body. `None`: the peer has gone.
+    /// Reads the body, which is counted for as long as what was taken for it
+    /// is kept. `None`: the peer has gone.
     #[inline(never)]
-    fn read_body(&mut self, request: &Request, slot: &Slot) -> Result<Option<Vec<u8>>, Response> {
+    fn read_body(
+        &mut self,
+        request: &Request,
+        slot: &Slot,
+    ) -> Result<Option<(Vec<u8>, Taken)>, Response> {
         let most = self.engine.limits.body_bytes;
+        let stats = self.engine.stats.clone();
+        let refuse = |response: Response| {
+            stats.refused_body.increment();
+            response
+        };
         let too_long = || {
             let sentence = format!("the body is longer than {most} bytes; send several requests");
-            Response::text(413, sentence)
+            refuse(Response::text(413, sentence))
         };
-        let bad = |bad: BadHead| Response::text(bad.status, bad.why);
+        let bad = |bad: BadHead| refuse(Response::text(bad.status, bad.why));
         let framing = request.framing().map_err(bad)?;
         let (length, mut chunks) = match framing {
             Framing::Length(length) if length > most => return Err(too_long()),
@@ -308,6 +353,7 @@ impl Conversation<'_> {
         }
         let mut body = Vec::new();
         let mut buffer = [0; 1024];
+        let mut taken = self.engine.purse.open();
         loop {
             let whole = match &mut chunks {
                 Some(chunks) => chunks.take(&mut self.read, &mut body, most).map_err(bad)?,
@@ -320,25 +366,67 @@ impl Conversation<'_> {
             if body.len() > most {
                 return Err(too_long());
             }
+            // A vector grows by doubling.
+            if !taken.grow_to(2 * body.len()) {
+                self.engine.stats.refused_memory.increment();
+                return Err(busy());
+            }
             if whole {
-                return Ok(Some(body));
+                return Ok(Some((body, taken)));
             }
             let received = self.socket.receive(&mut buffer).unwrap_or(0);
             if received == 0 {
                 let sentence = "the request's body took too long";
-                return if slot.expired() { Err(Response::text(408, sentence)) } else { Ok(None) };
+                let late = || refuse(Response::text(408, sentence));
+                return if slot.expired() { Err(late()) } else { Ok(None) };
             }
             self.read.extend_from_slice(&buffer[..received]);
         }
     }
 
-    fn answer(&self, request: &Request) -> Answer {
-        let refusal = self.engine.gate().refuse_request(request);
-        if let Some(refusal) = refusal {
-            self.engine.stats.refused_forbidden.increment();
-            return Answer::Response(refusal);
+    /// What becomes of a request: first the gate is asked, then the application.
+    fn answer(&self, request: &mut Request, slot: &Slot) -> Answer {
+        if self.misled {
+            return Answer::Response(request.see_https());
+        }
+        let stats = &self.engine.stats;
+        let gate = self.engine.gate();
+        if let Some(elsewhere) = gate.moved(request) {
+            return Answer::Response(elsewhere);
+        }
+        let open = |request: &Request| self.engine.application.is_open(request);
+        if let Err(refused) = gate.judge(request, &self.engine.tries, Instant::now(), &open) {
+            let counter = match refused {
+                Refused::Forbidden(_) => &stats.refused_forbidden,
+                Refused::Unauthorized(_) | Refused::StaleCookie => &stats.refused_unauthorized,
+                Refused::TooManyTries(_) => &stats.refused_tries,
+            };
+            counter.increment();
+            return refusal(request, &refused);
+        }
+        drop(gate);
+        if slot.speaks_for(request.client()).is_err() {
+            stats.refused_address.increment();
+            return Answer::Response(too_many());
+        }
+        if request.path() == LOGIN {
+            return self.login(request);
+        }
+        if request.is_preflight() {
+            return Answer::Response(preflight());
         }
         self.engine.application.respond(request)
+    }
+
+    fn login(&self, request: &Request) -> Answer {
+        let (gate, tries) = (self.engine.gate.clone(), self.engine.tries.clone());
+        match Login::of(request) {
+            Login::Answer(response) => Answer::Response(response),
+            Login::Form => Answer::Body(Body::then(move |request, form| {
+                let gate = gate.read().unwrap_or_else(PoisonError::into_inner);
+                Login::enter(&gate, &tries, request, form)
+            })),
+        }
     }
 
     fn with_cross_origin(&self, request: &Request, response: Response) -> Response {
@@ -392,10 +480,15 @@ impl Conversation<'_> {
     /// Answers, and then reads on until the peer's end, so that what it still
     /// sends does not make the kernel reset what we said.
     fn say_last(&self, slot: &Slot, response: &Response, head_only: bool) {
-        if self.say(slot, response, false, head_only).is_err() {
-            return;
+        if self.say(slot, response, false, head_only).is_ok() {
+            self.linger(slot);
         }
-        self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Ends our direction, and reads the other one empty for a moment.
+    #[inline(never)]
+    fn linger(&self, slot: &Slot) {
+        self.socket.finish();
         let deadline = Instant::now() + self.engine.limits.close_time;
         if slot.enter(Phase::Closing, Some(deadline)).is_err() {
             return;
@@ -403,7 +496,7 @@ impl Conversation<'_> {
         let mut left = Limits::LINGER_BYTES;
         let mut buffer = [0; 1024];
         while left > 0 {
-            match self.socket.receive(&mut buffer) {
+            match self.socket.receive_raw(&mut buffer) {
                 Ok(0) | Err(_) => return,
                 Ok(length) => left = left.saturating_sub(length),
             }
@@ -411,12 +504,56 @@ impl Conversation<'_> {
     }
 }
 
+/// How a request is refused. A browser's WebSocket cannot see a status: it
+/// gets a Close that says why.
+fn refusal(request: &Request, refused: &Refused) -> Answer {
+    if !request.wants_websocket() || request.header_count("origin") == 0 {
+        return Answer::Response(refused.response(request));
+    }
+    let (code, reason) = refused.close();
+    let upgrade = Upgrade::new(move |connection, _| {
+        // Nothing else was said before.
+        let _ = connection.close(Some(code), reason);
+        Silent
+    });
+    // A browser gives up without an answer to what it has offered.
+    let offered = request.subprotocols().next();
+    Answer::Upgrade(match offered {
+        Some(protocol) => upgrade.protocol(protocol),
+        None => upgrade,
+    })
+}
+
+/// What a page of another origin may ask, if that origin may at all (Fetch,
+/// "CORS preflight request").
+fn preflight() -> Response {
+    Response::empty(204)
+        .header("Access-Control-Allow-Methods", "GET, POST")
+        .header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+        .header("Access-Control-Max-Age", "600")
+}
+
+/// Who is shown out says nothing any more.
+struct Silent;
+
+impl Handler for Silent {
+    fn on_message(&mut self, _: &Connection, _: Message) {}
+}
+
+/// The answer to one connection too many of an address.
+pub(super) fn too_many() -> Response {
+    Response::text(
+        429,
+        "too many connections from your address; close some, or raise --max-per-address",
+    )
+}
+
 impl Opening {
     /// From here on the connection is a WebSocket.
     #[inline(never)]
     fn open(self, engine: &Engine) -> Opened {
         let Self { socket, slot, peer, read, request, upgrade, agreement, head } = self;
-        let Upgrade { id, protocol, cursor, allowance, open } = upgrade;
+        let Upgrade { id, protocol, cursor, publisher, open } = upgrade;
         let limits = &engine.limits;
         socket.prepare_stream(limits.send_buffer, limits.not_sent);
         engine.stats.streams.increment();
@@ -441,7 +578,7 @@ impl Opening {
         worker.join(client.clone(), cursor);
         log::debug!("{peer}: a WebSocket");
         let handler = open(&Connection::new(&client, client.id, peer), &request);
-        let limits = allowance.map(|allowance| Box::new(allowance.widen(&engine.limits)));
+        let limits = publisher.then(|| Box::new(publishers(&engine.limits)));
         Opened { leave, handler, read, limits }
     }
 }
@@ -459,6 +596,12 @@ struct Opened {
 pub(super) fn full() -> Response {
     Response::text(503, "all connections are taken; try again in a few seconds")
         .header("Retry-After", "5")
+}
+
+/// The answer when there is no memory for this request.
+pub(crate) fn busy() -> Response {
+    Response::text(503, "too much is under way; try again in a few seconds")
+        .header("Retry-After", "2")
 }
 
 /// Tells the worker that the client is gone, whichever way its thread ends.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::{
     client::{Client, NewClient},
     deflate::Agreement,
-    gate::Gate,
+    gate::{Gate, LOGIN, Proxies, Role, TokenEntry, Tokens, Tries},
     handshake,
     http::{Chunks, Framing, Parsed, Request},
     limits::Limits,
@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     message::{CloseCode, CloseEvent, Message},
+    purse::Purse,
     wire::subscribe,
 };
 
@@ -47,9 +48,10 @@ pub fn head(bytes: &[u8]) {
             bytes
         }
         Ok(Parsed::Partial) => bytes,
-        Ok(Parsed::Whole(request, length)) => {
+        Ok(Parsed::Whole(mut request, length)) => {
             let (head, rest) = bytes.split_at(length);
             look_at(&request, head);
+            pass(&mut request);
             let again = Request::parse(head, peer());
             assert!(matches!(again, Ok(Parsed::Whole(_, whole)) if whole == length));
             for cut in [length - 1, length / 2, length / 3] {
@@ -97,9 +99,6 @@ fn look_at(request: &Request, head: &[u8]) {
     if lengths + codings > 0 && request.keeps_alive() {
         assert!(lines("content-length").all(|line| line.1 == b"0") && codings == 0);
     }
-    if let Some(refused) = Gate::local().refuse_request(request) {
-        assert!((400..500).contains(&refused.status()));
-    }
     if let Ok(answer) = handshake::accept(request) {
         assert!(request.wants_websocket() && request.method() == "GET" && !request.has_body());
         assert_eq!(answer.lines().count(), 4, "nothing of the peer's is in it");
@@ -108,6 +107,37 @@ fn look_at(request: &Request, head: &[u8]) {
         let said = agreed.to_string();
         assert!(said.starts_with("permessage-deflate") && !said.contains(char::is_control));
     }
+}
+
+/// Asks every question of the gate: who is refused gets an answer for that, and
+/// nobody a right that nothing gives.
+fn pass(request: &mut Request) {
+    static GATE: OnceLock<Gate> = OnceLock::new();
+    let gate = GATE.get_or_init(|| {
+        let (entry, _) = TokenEntry::new("x", Role::Publish).expect("random numbers");
+        Gate {
+            tokens: Tokens::parse(&entry.to_string()).expect("one"),
+            proxies: Proxies(vec!["127.0.0.1".parse().expect("a network")]),
+            view_needs_token: true,
+            token_in_url: true,
+            base_path: "/pi".into(),
+            ..Gate::local()
+        }
+    });
+    let outcome = gate.judge(request, &Tries::default(), Instant::now(), &|_| false);
+    assert!(!request.may_publish(), "nobody knows the token");
+    match outcome {
+        Err(refused) => {
+            let status = refused.response(request).status();
+            assert!([303, 401, 403].contains(&status), "{status}");
+            let (code, reason) = refused.close();
+            assert!(code.is_for_programs() && reason.len() <= 123);
+        }
+        Ok(()) => assert!(request.path() == LOGIN || request.is_preflight()),
+    }
+    let _ = gate.moved(request);
+    let _ = gate.cross_origin(request);
+    assert!(!request.subprotocols().any(|name| name.starts_with("boardcast.auth.")));
 }
 
 /// Names and values of the lines behind the first (RFC 9112 section 5), by
@@ -226,8 +256,8 @@ fn converse(sent: &[u8], agreement: Option<Agreement>, read_buffer: usize, early
     theirs.write_all(&sent[early..]).expect("the kernel takes it");
     theirs.shutdown(Shutdown::Write).expect("connected");
     let socket = Arc::new(Socket::from(TcpStream::from(OwnedFd::from(ours))));
-    let (slots, now) = (Slots::new(&limits, || {}), Instant::now());
-    let slot = slots.enter(peer(), socket.clone(), now, now).expect("room");
+    let (slots, now) = (Slots::new(&limits, &Arc::default(), || {}), Instant::now());
+    let slot = slots.enter(peer(), false, socket.clone(), now, now).expect("room");
     slot.enter(Phase::Stream, None).expect("room");
     let client = Arc::new(Client::new(NewClient {
         socket: socket.clone(),
@@ -245,7 +275,13 @@ fn converse(sent: &[u8], agreement: Option<Agreement>, read_buffer: usize, early
     }));
     let (mut said, stats) =
         (Said { messages: Vec::new(), code: CloseCode::NORMAL }, Stats::default());
-    stream::run(&client, &mut said, sent[..early].to_vec(), &limits, &stats);
+    stream::run(
+        &client,
+        &mut said,
+        sent[..early].to_vec(),
+        &limits,
+        (&stats, &Purse::new(limits.transit_bytes)),
+    );
     let mut answer = Vec::new();
     theirs.read_to_end(&mut answer).expect("read");
     check_answer(&answer, said.code);

@@ -1,12 +1,20 @@
 //! HTTP/1.1 as functions of bytes: a head becomes a [`Request`], a
 //! [`Response`] becomes bytes (RFC 9110, RFC 9112). No socket is seen here.
 
-use std::{borrow::Cow, fmt::Write as _, net::SocketAddr, ops::Range};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    ops::Range,
+};
 
 use bytes::Bytes;
 use http::{Method, Uri, Version};
 
-use super::limits::Limits;
+use super::{
+    gate::{Pass, is_token_entry},
+    limits::Limits,
+};
 
 /// A request, its head parsed.
 ///
@@ -22,7 +30,13 @@ pub struct Request {
     /// Name and value of each header line.
     lines: Vec<(Range<u16>, Range<u16>)>,
     peer: SocketAddr,
+    secure: bool,
+    /// What the gate found out of who asks.
+    pub(super) pass: Pass,
 }
+
+/// What begins the answer to a request without TLS, where TLS is spoken.
+pub(crate) const SEE_HTTPS: &str = "this port speaks TLS: ";
 
 /// How the end of a body is told (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +91,20 @@ impl Request {
         // Only a head beyond 64 KiB has places that do not fit.
         let Some(lines) = lines else { return refuse(431, "the request's head is too long") };
         let head = bytes[..length].to_vec();
-        let request = Self { head, method, uri, version, lines, peer };
+        let (secure, pass) = (false, Pass::default());
+        let request = Self { head, method, uri, version, lines, peer, secure, pass };
         let hosts = request.header_count("host");
         if hosts > 1 || (hosts == 0 && !old) {
             // RFC 9112 section 3.2.
             return refuse(400, "a request has exactly one Host header");
+        }
+        // RFC 9112 section 3.2.2 lets the target count; here they agree, so that
+        // nobody before us can have judged another host than we do.
+        let named = request.uri.authority().map(http::uri::Authority::as_str);
+        if named.is_some_and(|named| {
+            !request.header("host").unwrap_or(named).eq_ignore_ascii_case(named)
+        }) {
+            return refuse(400, "the request's target and its Host name two hosts");
         }
         Ok(Parsed::Whole(Box::new(request), length))
     }
@@ -91,9 +114,11 @@ impl Request {
         self.method.as_str()
     }
 
-    /// The path, as it came (percent-encoded), without the query.
+    /// The path, as it came (percent-encoded), without the query, and without
+    /// what a proxy has put in front of it (`base_path`).
     pub fn path(&self) -> &str {
-        self.uri.path()
+        // Never empty: what was cut off ends before a `/`.
+        self.uri.path().get(self.pass.below..).unwrap_or_default()
     }
 
     /// What stands behind `?`.
@@ -106,11 +131,57 @@ impl Request {
         self.peer
     }
 
-    /// Where it went, as the peer wrote it: `ws://pi:8642/ws?channels=cpu`.
+    /// Who asks: the peer, or whom a trusted proxy speaks for.
+    pub fn client(&self) -> IpAddr {
+        self.pass.client.unwrap_or_else(|| self.peer.ip().to_canonical())
+    }
+
+    /// Whether it may push readings in: a program on the board itself, or one
+    /// with a token for that.
+    pub fn may_publish(&self) -> bool {
+        self.pass.may_publish
+    }
+
+    /// Whether it came over TLS: `https://` or `wss://`.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Notes that it came over TLS.
+    pub(super) fn set_secure(&mut self, secure: bool) {
+        self.secure = secure;
+    }
+
+    /// Where it went, as the peer wrote it: `ws://pi:8642/ws?channels=cpu`. A
+    /// `token` in the query is left out: this goes into logs.
     pub fn url(&self) -> String {
+        let scheme = if self.secure { "wss" } else { "ws" };
         let host = self.header("host").unwrap_or_default();
+        let mut url = format!("{scheme}://{host}{}", self.uri.path());
+        let pairs = self.query().into_iter().flat_map(|query| query.split('&'));
+        for (number, pair) in pairs.filter(|pair| !pair.starts_with("token=")).enumerate() {
+            url.push(if number == 0 { '?' } else { '&' });
+            url += pair;
+        }
+        url
+    }
+
+    /// The same place with TLS: what to answer to a request that came without
+    /// to a port that speaks it. Another host than the one that it names itself
+    /// is never named, and one that is none is not repeated.
+    pub(super) fn see_https(&self) -> Response {
+        let host = self.header("host").filter(|host| is_host(host));
+        let Some(host) = host else {
+            return Response::text(400, "this port speaks TLS: write https:// before its address");
+        };
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        format!("ws://{host}{path}")
+        // `OPTIONS *` has no path.
+        let path = if path.starts_with('/') { path } else { "/" };
+        let place = format!("https://{host}{path}");
+        Response::text(308, format!("{SEE_HTTPS}{place}"))
+            .header("Location", place)
+            // Kept for ever, it would outlive the day on which TLS is switched off.
+            .header("Cache-Control", "no-store")
     }
 
     /// Every header line, name and value; values that are not visible ASCII
@@ -167,6 +238,16 @@ impl Request {
             });
             matches!(name, "gzip" | "x-gzip" | "*") && !refused
         })
+    }
+
+    /// The subprotocols that are offered; a token that stands among them is none.
+    pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        self.header_list("sec-websocket-protocol").filter(|entry| !is_token_entry(entry))
+    }
+
+    /// Whether a browser asks what a page of another origin may do.
+    pub(super) fn is_preflight(&self) -> bool {
+        self.method == Method::OPTIONS && self.header_count("access-control-request-method") > 0
     }
 
     /// Whether the peer asks for a WebSocket.
@@ -305,6 +386,21 @@ fn chunk_size(line: &[u8]) -> Option<usize> {
     usize::from_str_radix(digits, 16).ok()
 }
 
+/// Whether this is a host, perhaps with a port (RFC 3986 section 3.2.2), in
+/// letters that mean nothing to whoever reads it in an address.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) if address.parse::<Ipv6Addr>().is_ok() => ("v6", rest),
+        _ => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port_fits = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|port| {
+            port.parse::<u16>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit())
+        });
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    port_fits && (1..=253).contains(&name.len()) && name.bytes().all(plain)
+}
+
 fn refuse<T>(status: u16, why: &'static str) -> Result<T, BadHead> {
     Err(BadHead { status, why })
 }
@@ -349,9 +445,14 @@ impl Response {
         Self::text(426, sentence).header("Upgrade", "websocket").header("Connection", "Upgrade")
     }
 
-    /// An answer without a body: 304.
-    pub fn not_modified() -> Self {
-        Self { status: 304, headers: Vec::new(), body: Bytes::new() }
+    /// What was asked for is elsewhere: 303 (look there), 308 (ask there).
+    pub fn redirect(status: u16, location: impl Into<Cow<'static, str>>) -> Self {
+        Self::empty(status).header("Location", location)
+    }
+
+    /// An answer without a body: 204, 304.
+    pub fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Bytes::new() }
     }
 
     /// Adds a header. A value with a line break in it is left out: it would
@@ -379,7 +480,7 @@ impl Response {
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
-        if self.status != 304 {
+        if !matches!(self.status, 204 | 304) {
             let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
         }
         // A sensor's text shown as it is must never be taken for markup.
@@ -416,6 +517,17 @@ mod tests {
         assert!(request.wants_websocket() && request.keeps_alive());
         let offered: Vec<_> = request.header_list("sec-websocket-protocol").collect();
         assert_eq!(offered, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_token_in_the_query_goes_into_no_log() {
+        let url = |target: &str| {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: pi\r\n\r\n");
+            parse(&head).expect("valid").expect("whole").0.url()
+        };
+        assert_eq!(url("/ws?token=bc_x"), "ws://pi/ws");
+        assert_eq!(url("/ws?a=1&token=bc_x&b=2"), "ws://pi/ws?a=1&b=2");
+        assert_eq!(url("/ws?channels=a%2F%23"), "ws://pi/ws?channels=a%2F%23");
     }
 
     #[test]
@@ -508,6 +620,6 @@ mod tests {
             head,
             "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\nX-Content-Type-Options: nosniff\r\n\r\n"
         );
-        assert!(Response::not_modified().head(false).ends_with("Connection: close\r\n\r\n"));
+        assert!(Response::empty(304).head(false).ends_with("Connection: close\r\n\r\n"));
     }
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Connections of every kind. Default 128. Each costs a thread, a
-    /// descriptor and about 15 KiB.
+    /// descriptor and about 15 KiB; with TLS about 31.
     pub connections: usize,
     /// Of `connections`, how many are kept for plain HTTP, so that the page
     /// can still be opened when streams are many. Default 16.
@@ -59,6 +59,20 @@ pub struct Limits {
     /// of this crate they never do. A compressed message that comes in takes
     /// 51 KiB while it does.
     pub deflate: bool,
+    /// Bytes of one message of a client that may publish, where that is more
+    /// than `message_bytes`. Default 64 KiB.
+    pub publisher_bytes: usize,
+    /// Messages a second from such a client, and twice as many at once, where
+    /// that is more than `message_rate`. Default 200.
+    pub publisher_rate: u32,
+    /// Bytes that bodies, long messages and large answers take together while
+    /// they are under way. Default 16 MiB, and room for the largest of them
+    /// alone; whoever would take more is answered with 503, a WebSocket ended
+    /// with 1013.
+    pub transit_bytes: usize,
+    /// Refused peers that are read empty at a time, so that they get to know
+    /// why. Default 16; beyond, the one that was first is closed.
+    pub refused_peers: usize,
     /// Stack of a connection's thread, in bytes. Default 128 KiB, of which
     /// only the touched pages cost memory.
     pub stack_bytes: usize,
@@ -102,6 +116,10 @@ impl Default for Limits {
             message_burst: 40,
             control_rate: 10,
             control_bytes: 16 * 1024,
+            publisher_bytes: 64 * 1024,
+            publisher_rate: 200,
+            transit_bytes: 16 << 20,
+            refused_peers: 16,
             read_buffer: 512,
             deflate: false,
             stack_bytes: 128 * 1024,
@@ -130,6 +148,13 @@ impl Limits {
         self.connections - self.reserved_for_http
     }
 
+    /// What may be under way: the largest alone must find room, twice, since
+    /// what grows doubles.
+    pub(super) fn under_way(&self) -> usize {
+        let largest = self.body_bytes.max(self.message_bytes).max(self.publisher_bytes);
+        self.transit_bytes.max(largest.saturating_mul(2))
+    }
+
     /// Checks that the bounds can work together.
     ///
     /// # Errors
@@ -149,6 +174,9 @@ impl Limits {
         }
         if self.workers == 0 || self.workers > 64 {
             return refuse("the number of push workers must be from 1 to 64");
+        }
+        if self.refused_peers == 0 || self.publisher_rate == 0 {
+            return refuse("a bound of 0 tells nobody why: use at least 1");
         }
         if self.message_rate == 0 || self.control_rate == 0 {
             return refuse("message and control rates must be at least 1 a second");
@@ -188,6 +216,8 @@ mod tests {
         assert!(bad.validate().expect_err("no workers").to_string().contains("push workers"));
         let bad = Limits { reserved_for_http: 128, ..Limits::default() };
         assert!(bad.validate().is_err());
+        let long = Limits { message_bytes: 32 << 20, ..Limits::default() };
+        assert_eq!((long.validate().is_ok(), long.under_way()), (true, 64 << 20));
         let bad = Limits { silence: Duration::from_secs(5), ..Limits::default() };
         assert!(bad.validate().is_err());
     }

@@ -43,22 +43,30 @@ mod socket;
 mod squeezed;
 mod stats;
 mod stream;
-#[cfg(feature = "tls")]
+#[cfg_attr(not(feature = "tls"), path = "tls/off.rs")]
 mod tls;
 
+/// What is said when a build without the feature `tls` is to speak TLS.
+#[cfg(not(feature = "tls"))]
+pub(crate) const NO_TLS: &str =
+    "this build has no TLS: the one of the packages has, or one with --features tls";
+
+pub(crate) use self::{
+    connection::busy,
+    dial::{Target, Wishes, dial},
+    dialed::{Bounds, Dialed, Heard, Reader},
+    gate::own_addresses,
+    http::SEE_HTTPS,
+    link::{Link, next_id},
+};
 pub use self::{
     connection::{Answer, Application, Body, Upgrade},
     feed::{Bell, Cursor, Feed, Frames, message_frame, text_frame},
-    gate::{Gate, Network, Networks, OnLink, Origins},
+    gate::{Gate, Hosts, Network, Networks, Origins, Proxies, Role, TokenEntry, Tokens},
     http::{Request, Response},
     limits::Limits,
     link::{Connection, Handler},
     server::{Ended, Handle, Listeners, start},
     stats::{Counter, Stats},
-};
-pub(crate) use self::{
-    dial::{Target, Wishes, dial},
-    dialed::{Bounds, Dialed, Heard, Reader},
-    gate::own_addresses,
-    link::{Link, next_id},
+    tls::Tls,
 };

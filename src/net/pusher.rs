@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    fault,
+    fault::{self, Place},
     message::CloseCode,
     pulse::{Mark, Pulse},
 };
@@ -132,8 +132,8 @@ impl Pool {
         stats: &Arc<Stats>,
         fatal: &Arc<dyn Fn(String) + Send + Sync>,
     ) -> Result<Self> {
-        let mut workers = Vec::with_capacity(limits.workers);
-        let mut threads = Vec::with_capacity(limits.workers);
+        // Those that run already end with it, when a further one is refused.
+        let mut pool = Self { workers: Vec::new(), threads: Mutex::default() };
         let squeezed = Arc::new(Squeezed::default());
         for number in 0..limits.workers {
             let name = format!("bc-push-{number}");
@@ -141,18 +141,16 @@ impl Pool {
                 let worker = Worker::new(limits.clone(), stats.clone(), squeezed.clone())?;
                 let handle = WorkerHandle(worker.shared.clone());
                 let fatal = fatal.clone();
-                let thread = thread::Builder::new()
-                    .name(name.clone())
-                    .stack_size(256 * 1024)
-                    .spawn(move || run(worker, &*fatal))?;
+                let builder = thread::Builder::new().name(name.clone()).stack_size(256 * 1024);
+                let thread = fault::spawn(builder, move || run(worker, &*fatal))?;
                 Ok((handle, thread))
             };
             let (worker, thread) =
                 start().map_err(|error| Error::io(format!("start {name}"), error))?;
-            workers.push(worker);
-            threads.push(thread);
+            pool.workers.push(worker);
+            pool.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
-        Ok(Self { workers, threads: Mutex::new(threads) })
+        Ok(pool)
     }
 
     /// The worker for a new client: the first that has not enough to do, or
@@ -208,6 +206,12 @@ impl Pool {
             // Its panic, if any, went to `fatal` already.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -293,7 +297,10 @@ impl Worker {
             let idle = self.members.len() == self.free.len();
             let next = self.due_at.map_or(self.sweep_at, |due| due.min(self.sweep_at));
             let timeout = (!idle).then(|| next.saturating_duration_since(now));
-            match self.poll.poll(&mut events, timeout) {
+            let polled = fault::check(Place::Poll)
+                .map_err(io::Error::from)
+                .and_then(|()| self.poll.poll(&mut events, timeout));
+            match polled {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
@@ -354,7 +361,7 @@ impl Worker {
     }
 
     fn admit(&mut self, client: Arc<Client>, cursor: Option<Box<dyn Cursor>>, now: Instant) {
-        fault::may_strike("worker");
+        fault::may_strike(Place::Worker);
         let index = self.free.pop().unwrap_or_else(|| {
             self.members.push(None);
             self.members.len() - 1
@@ -512,7 +519,9 @@ impl Worker {
         let fd = member.client.socket.as_raw_fd();
         let token = Token(member.generation << INDEX_BITS | index);
         let registry = self.poll.registry();
-        let armed = if member.registered {
+        let armed = if let Err(error) = fault::check(Place::Register) {
+            Err(error.into())
+        } else if member.registered {
             registry.reregister(&mut SourceFd(&fd), token, Interest::WRITABLE)
         } else {
             registry.register(&mut SourceFd(&fd), token, Interest::WRITABLE)

@@ -30,15 +30,21 @@ use super::{
     pusher::Pool,
     slots::Slots,
     stats::Stats,
+    tls::Tls,
 };
 use crate::{
     error::{Error, Result},
+    fault,
     pulse::Pulse,
+    purse::Purse,
 };
 
 /// Sockets that are bound and listening.
 #[derive(Debug)]
-pub struct Listeners(Vec<TcpListener>);
+pub struct Listeners {
+    sockets: Vec<TcpListener>,
+    tls: Option<Tls>,
+}
 
 impl Listeners {
     /// Binds the addresses, all or none. `[::]` takes IPv6 alone, so that it
@@ -49,7 +55,7 @@ impl Listeners {
     /// [`io::ErrorKind::AddrInUse`].
     pub fn bind(addresses: &[SocketAddr]) -> Result<Self> {
         let bound = addresses.iter().map(|&address| bind_one(address));
-        Ok(Self(bound.collect::<Result<_>>()?))
+        Ok(Self::plain(bound.collect::<Result<_>>()?))
     }
 
     /// Binds a port on all addresses, IPv4 and IPv6; a board without IPv6 (or
@@ -61,9 +67,9 @@ impl Listeners {
         let v4 = bind_one(SocketAddr::from(([0, 0, 0, 0], port)));
         let v6 = bind_one(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
         match (v4, v6) {
-            (Ok(v4), Ok(v6)) => Ok(Self(vec![v4, v6])),
+            (Ok(v4), Ok(v6)) => Ok(Self::plain(vec![v4, v6])),
             (Ok(one), Err(error)) | (Err(error), Ok(one)) if is_missing_family(&error) => {
-                Ok(Self(vec![one]))
+                Ok(Self::plain(vec![one]))
             }
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
@@ -74,12 +80,22 @@ impl Listeners {
     /// # Errors
     /// [`Error::Setting`] when one is no listening TCP socket.
     pub fn adopt(sockets: Vec<OwnedFd>) -> Result<Self> {
-        Ok(Self(sockets.into_iter().map(adopt_one).collect::<Result<_>>()?))
+        Ok(Self::plain(sockets.into_iter().map(adopt_one).collect::<Result<_>>()?))
+    }
+
+    fn plain(sockets: Vec<TcpListener>) -> Self {
+        Self { sockets, tls: None }
+    }
+
+    /// Lets all of them speak TLS: `https://` and `wss://`. A request in plain
+    /// HTTP is told where to go.
+    pub fn secured(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// The addresses, with the ports that the system chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.sockets.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 }
 
@@ -151,6 +167,7 @@ struct Remote {
     stats: Arc<Stats>,
     gate: Arc<RwLock<Gate>>,
     workers: Vec<Pulse>,
+    purse: Purse,
 }
 
 impl std::fmt::Debug for Remote {
@@ -168,6 +185,11 @@ impl Handle {
     /// What it has counted.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.remote.stats
+    }
+
+    /// What is under way draws from this.
+    pub fn purse(&self) -> &Purse {
+        &self.remote.purse
     }
 
     /// A function that tells how many connections there are, and how many of
@@ -239,12 +261,12 @@ pub fn start(
     let failed = |error: io::Error| Error::io("start the accept loop", error);
     let poll = Poll::new().map_err(failed)?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).map_err(failed)?);
-    let slots = Slots::new(&limits, {
+    let stats = Arc::new(Stats::default());
+    let slots = Slots::new(&limits, &stats, {
         let waker = waker.clone();
         move || drop(waker.wake())
     });
     let requests = Arc::new(Requests::default());
-    let stats = Arc::new(Stats::default());
     let fatal: Arc<dyn Fn(String) + Send + Sync> = Arc::new({
         let (requests, waker) = (requests.clone(), waker.clone());
         move |why| {
@@ -256,27 +278,43 @@ pub fn start(
     application.started(pool.bell());
     let workers = pool.pulses();
     let gate = Arc::new(RwLock::new(gate));
-    let engine = Engine { application, gate: gate.clone(), limits, stats: stats.clone(), pool };
+    let Listeners { sockets, tls } = listeners;
+    let purse = Purse::new(limits.under_way());
+    let engine = Engine {
+        application,
+        gate: gate.clone(),
+        tries: Arc::default(),
+        limits,
+        purse: purse.clone(),
+        stats: stats.clone(),
+        pool,
+        tls,
+    };
     let engine = Arc::new(engine);
     let mut acceptor = Acceptor {
         poll,
-        listeners: listeners.0.into_iter().map(mio::net::TcpListener::from_std).collect(),
+        listeners: sockets.into_iter().map(mio::net::TcpListener::from_std).collect(),
         signals,
         slots: slots.clone(),
         engine: engine.clone(),
         requests: requests.clone(),
-        refused: Refused::default(),
+        refused: Refused::new(engine.limits.refused_peers, &stats),
         pause: Pause::new(),
     };
     acceptor.prepare().map_err(failed)?;
+    let left = slots.clone();
     let run = move || {
         let ended = catch_unwind(AssertUnwindSafe(|| acceptor.run()))
             .unwrap_or_else(|_| Err(Error::Fatal("the accept loop panicked".into())));
+        if ended.is_err() {
+            // Nobody serves them any more, and they would wait in vain.
+            left.abort_all();
+        }
         engine.pool.end();
         ended
     };
     let builder = thread::Builder::new().name("bc-accept".into()).stack_size(256 * 1024);
-    let thread = builder.spawn(run).map_err(failed)?;
-    let remote = Remote { requests, waker, slots, stats, gate, workers };
+    let thread = fault::spawn(builder, run).map_err(failed)?;
+    let remote = Remote { requests, waker, slots, stats, gate, workers, purse };
     Ok(Handle { addresses, remote, thread })
 }

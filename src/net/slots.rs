@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{limits::Limits, socket::Socket};
+use super::{limits::Limits, socket::Socket, stats::Stats};
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,7 @@ struct Shared {
     streams: usize,
     heads: usize,
     per_address: usize,
+    stats: Arc<Stats>,
     /// Wakes the accept loop.
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -105,7 +106,11 @@ pub(super) struct Occupancy {
 
 impl Slots {
     /// An empty table; `wake` wakes the accept loop.
-    pub(super) fn new(limits: &Limits, wake: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(super) fn new(
+        limits: &Limits,
+        stats: &Arc<Stats>,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(Shared {
             table: Mutex::default(),
             freed: Condvar::new(),
@@ -113,6 +118,7 @@ impl Slots {
             streams: limits.streams(),
             heads: limits.unfinished_heads,
             per_address: limits.per_address,
+            stats: stats.clone(),
             wake: Box::new(wake),
         }))
     }
@@ -125,16 +131,21 @@ impl Slots {
     /// woken when one has finished.
     pub(super) fn room_for_head(&self) -> bool {
         let mut table = self.lock();
-        table.paused = table.heads >= self.0.heads;
-        !table.paused
+        let paused = table.heads >= self.0.heads;
+        if paused && !table.paused {
+            self.0.stats.waited_heads.increment();
+        }
+        table.paused = paused;
+        !paused
     }
 
     /// Takes a place for a new connection, whose head must be there by
     /// `deadline`. When all are taken, the connection that has been idle for
-    /// longest gives way.
+    /// longest gives way. Loopback and a trusted `proxy` may have all.
     pub(super) fn enter(
         &self,
         peer: SocketAddr,
+        proxy: bool,
         socket: Arc<Socket>,
         now: Instant,
         deadline: Instant,
@@ -142,11 +153,14 @@ impl Slots {
         let address = peer.ip().to_canonical();
         let mut table = self.lock();
         let theirs = table.per_address.get(&address).copied().unwrap_or(0);
-        if !address.is_loopback() && theirs >= self.0.per_address {
+        if !proxy && !address.is_loopback() && theirs >= self.0.per_address {
             return Err(Refusal::PerAddress);
         }
-        if table.taken >= self.0.connections && !table.evict_idle() {
-            return Err(Refusal::Full);
+        if table.taken >= self.0.connections {
+            if !table.evict_idle() {
+                return Err(Refusal::Full);
+            }
+            self.0.stats.gave_way.increment();
         }
         table.generations = table.generations.wrapping_add(1);
         let generation = table.generations;
@@ -187,6 +201,12 @@ impl Slots {
             }
             place.deadline = None;
             place.expired = true;
+            match place.phase {
+                Phase::Answer => self.0.stats.late_answers.increment(),
+                Phase::Closing => self.0.stats.late_ends.increment(),
+                // Counted by its thread, which says so; or no fault.
+                Phase::Head | Phase::Body | Phase::Stream | Phase::Idle => {}
+            }
             // Its thread still has something to say: 408, or a Close with 1008.
             let speaks = matches!(place.phase, Phase::Head | Phase::Body | Phase::Stream);
             place.socket.shutdown(if speaks { Shutdown::Read } else { Shutdown::Both });
@@ -265,10 +285,14 @@ impl Table {
         self.free.push(index);
         self.taken -= 1;
         self.count(place.phase, -1);
-        if let Some(count) = self.per_address.get_mut(&place.address) {
+        self.forget_address(place.address);
+    }
+
+    fn forget_address(&mut self, address: IpAddr) {
+        if let Some(count) = self.per_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                self.per_address.remove(&place.address);
+                self.per_address.remove(&address);
             }
         }
     }
@@ -335,6 +359,26 @@ impl Slot {
         }
     }
 
+    /// Counts this connection as one of `client`, whom its peer speaks for.
+    ///
+    /// # Errors
+    /// [`Refusal::PerAddress`] when there are as many of it as there may be.
+    pub(super) fn speaks_for(&self, client: IpAddr) -> Result<(), Refusal> {
+        let mut table = self.slots.lock();
+        let theirs = table.per_address.get(&client).copied().unwrap_or(0);
+        let Some(place) = table.place(self) else { return Ok(()) };
+        if place.address == client {
+            return Ok(());
+        }
+        if theirs >= self.slots.0.per_address && !client.is_loopback() {
+            return Err(Refusal::PerAddress);
+        }
+        let before = std::mem::replace(&mut place.address, client);
+        table.forget_address(before);
+        *table.per_address.entry(client).or_insert(0) += 1;
+        Ok(())
+    }
+
     /// Whether this connection waits for a next request.
     pub(super) fn is_idle(&self) -> bool {
         self.slots.lock().place(self).is_none_or(|place| place.phase == Phase::Idle)
@@ -392,10 +436,10 @@ mod tests {
 
     #[test]
     fn places_are_bounded_in_all_and_per_address_and_come_back() {
-        let slots = Slots::new(&limits(), || {});
+        let slots = Slots::new(&limits(), &Arc::default(), || {});
         let (socket, _peer) = socket();
         let now = Instant::now();
-        let enter = |last| slots.enter(peer(last), socket.clone(), now, now);
+        let enter = |last| slots.enter(peer(last), false, socket.clone(), now, now);
         let first = enter(1).expect("room");
         let _second = enter(1).expect("room");
         assert_eq!(enter(1).expect_err("two of that address"), Refusal::PerAddress);
@@ -406,11 +450,30 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_idle_connection_gives_way() {
-        let slots = Slots::new(&limits(), || {});
+    fn whom_a_proxy_speaks_for_counts_and_not_the_proxy() {
+        let slots = Slots::new(&limits(), &Arc::default(), || {});
         let (socket, _peer) = socket();
         let now = Instant::now();
-        let enter = |last| slots.enter(peer(last), socket.clone(), now, now);
+        let taken: Vec<_> = (0..3)
+            .map(|_| slots.enter(peer(1), true, socket.clone(), now, now).expect("a proxy"))
+            .collect();
+        let client = |last| peer(last).ip();
+        assert_eq!(taken[0].speaks_for(client(7)), Ok(()));
+        assert_eq!(taken[1].speaks_for(client(7)), Ok(()));
+        assert_eq!(taken[1].speaks_for(client(7)), Ok(()), "the same once more");
+        assert_eq!(taken[2].speaks_for(client(7)), Err(Refusal::PerAddress));
+        assert_eq!(taken[1].speaks_for(client(8)), Ok(()));
+        assert_eq!(taken[2].speaks_for(client(7)), Ok(()));
+        drop(taken);
+        assert!(slots.lock().per_address.is_empty());
+    }
+
+    #[test]
+    fn the_longest_idle_connection_gives_way() {
+        let slots = Slots::new(&limits(), &Arc::default(), || {});
+        let (socket, _peer) = socket();
+        let now = Instant::now();
+        let enter = |last| slots.enter(peer(last), false, socket.clone(), now, now);
         let taken: Vec<_> = (1..=3).map(|last| enter(last).expect("room")).collect();
         taken[1].enter(Phase::Idle, None).expect("idle");
         taken[0].enter(Phase::Idle, None).expect("idle later");
@@ -426,11 +489,11 @@ mod tests {
 
     #[test]
     fn some_places_are_kept_for_http() {
-        let slots = Slots::new(&limits(), || {});
+        let slots = Slots::new(&limits(), &Arc::default(), || {});
         let (socket, _peer) = socket();
         let now = Instant::now();
         let taken: Vec<_> = (1..=3)
-            .map(|last| slots.enter(peer(last), socket.clone(), now, now).expect("room"))
+            .map(|last| slots.enter(peer(last), false, socket.clone(), now, now).expect("room"))
             .collect();
         taken[0].enter(Phase::Stream, None).expect("first stream");
         taken[1].enter(Phase::Stream, None).expect("second stream");
@@ -442,14 +505,14 @@ mod tests {
     fn the_accept_loop_pauses_at_unfinished_heads_and_is_woken() {
         let woken = Arc::new(AtomicUsize::new(0));
         let seen = woken.clone();
-        let slots = Slots::new(&limits(), move || {
+        let slots = Slots::new(&limits(), &Arc::default(), move || {
             seen.fetch_add(1, Ordering::Relaxed);
         });
         let (socket, _peer) = socket();
         let now = Instant::now();
         slots.expire(now);
-        let first = slots.enter(peer(1), socket.clone(), now, now).expect("room");
-        let _second = slots.enter(peer(2), socket, now, now).expect("room");
+        let first = slots.enter(peer(1), false, socket.clone(), now, now).expect("room");
+        let _second = slots.enter(peer(2), false, socket, now, now).expect("room");
         assert!(!slots.room_for_head());
         let before = woken.load(Ordering::Relaxed);
         first.enter(Phase::Stream, None).expect("a stream");
@@ -459,11 +522,11 @@ mod tests {
 
     #[test]
     fn a_late_head_keeps_its_writing_side() {
-        let slots = Slots::new(&limits(), || {});
+        let slots = Slots::new(&limits(), &Arc::default(), || {});
         let (socket, mut client) = socket();
         let now = Instant::now();
         let deadline = now + Duration::from_secs(5);
-        let slot = slots.enter(peer(1), socket.clone(), now, deadline).expect("room");
+        let slot = slots.enter(peer(1), false, socket.clone(), now, deadline).expect("room");
         assert_eq!(slots.expire(now), Some(deadline));
         assert!(!slot.expired());
         assert_eq!(slots.expire(deadline), None);

@@ -37,10 +37,31 @@ pub struct Stats {
     pub refused_full: Counter,
     /// Refused: too many from one address.
     pub refused_address: Counter,
-    /// Refused: the peer's network or the page's origin is not allowed.
+    /// Refused: the peer's network, the name it uses, or the page's origin is
+    /// not allowed.
     pub refused_forbidden: Counter,
+    /// Refused: a token is missing or wrong.
+    pub refused_unauthorized: Counter,
+    /// Refused: too many wrong tokens.
+    pub refused_tries: Counter,
+    /// Refused: no TLS came about.
+    pub refused_tls: Counter,
     /// Refused: head too slow, too long or not HTTP.
     pub refused_head: Counter,
+    /// Refused: a body too long, too slow or broken.
+    pub refused_body: Counter,
+    /// Refused: too many bytes of bodies and answers under way.
+    pub refused_memory: Counter,
+    /// Refused peers that were closed before they had read why.
+    pub refused_early: Counter,
+    /// Idle connections that gave way to a newcomer.
+    pub gave_way: Counter,
+    /// Times that accepting waited for unfinished heads.
+    pub waited_heads: Counter,
+    /// Answers that were not taken in time.
+    pub late_answers: Counter,
+    /// Ends that took too long.
+    pub late_ends: Counter,
     /// HTTP requests answered, upgrades included.
     pub requests: Counter,
     /// WebSocket connections opened.
@@ -63,6 +84,8 @@ pub struct Stats {
     pub ended_policy: Counter,
     /// Clients ended for reason 1002, 1007 or 1009.
     pub ended_protocol: Counter,
+    /// WebSockets ended for reason 1013: too many bytes of messages under way.
+    pub ended_memory: Counter,
     /// Connections whose thread panicked.
     pub panics: Counter,
 }

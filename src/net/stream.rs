@@ -30,10 +30,13 @@ use super::{
 };
 use crate::{
     error::Error,
-    fault,
+    fault::{self, Place},
     message::{CloseCode, CloseEvent, Message},
+    purse::{Purse, Taken},
 };
 
+/// A message of so many bytes is within what every connection may take.
+const SHORT: usize = 2 * 1024;
 /// How much tungstenite may read before it comes back to us.
 const TURN_BYTES: usize = 64 * 1024;
 
@@ -43,7 +46,7 @@ pub(super) fn run(
     handler: &mut dyn Handler,
     already_read: Vec<u8>,
     limits: &Limits,
-    stats: &Stats,
+    (stats, purse): (&Stats, &Purse),
 ) {
     let config = WebSocketConfig::default()
         .read_buffer_size(limits.read_buffer)
@@ -51,7 +54,7 @@ pub(super) fn run(
         .max_write_buffer_size(64 * 1024)
         .max_message_size(Some(limits.message_bytes))
         .max_frame_size(Some(limits.message_bytes));
-    let wire = Wire::new(client.clone(), &already_read, limits.message_time);
+    let wire = Wire::new(client.clone(), &already_read, limits, purse);
     let (inflater, already_read) = match client.agreement {
         Some(agreed) => (Some(Box::new(Inflater::new(agreed, &already_read))), Vec::new()),
         None => (None, already_read),
@@ -120,7 +123,7 @@ impl Stream<'_> {
             WsMessage::Frame(_) => return self.flood_check(now),
         };
         self.stats.messages_received.increment();
-        fault::may_strike("message");
+        fault::may_strike(Place::Message);
         if !self.messages.take(now) {
             return Some(self.refuse(CloseCode::POLICY, "too many messages; send fewer a second"));
         }
@@ -168,6 +171,7 @@ impl Stream<'_> {
     fn refuse(&mut self, code: CloseCode, reason: &'static str) -> CloseEvent {
         let ended = match code {
             CloseCode::POLICY => &self.stats.ended_policy,
+            CloseCode::TRY_AGAIN_LATER => &self.stats.ended_memory,
             _ => &self.stats.ended_protocol,
         };
         ended.increment();
@@ -196,6 +200,11 @@ pub(super) fn verdict(error: &WsError) -> Verdict {
             if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() =>
         {
             Verdict::Fail(CloseCode::POLICY, "a message took too long")
+        }
+        WsError::Io(error)
+            if error.kind() == io::ErrorKind::OutOfMemory && error.raw_os_error().is_none() =>
+        {
+            Verdict::Fail(CloseCode::TRY_AGAIN_LATER, "too much is under way; come back later")
         }
         WsError::Io(error) if Corrupt::caused(error) => {
             Verdict::Fail(CloseCode::INVALID_DATA, "the compressed data is broken")
@@ -248,12 +257,26 @@ struct Wire {
     message_time: Duration,
     /// When the first byte of the unfinished message or frame came.
     since: Option<Instant>,
+    /// The bytes of the unfinished message so far.
+    under_way: usize,
+    /// The most that a message may have.
+    most: usize,
+    /// What is taken for a message that is long.
+    taken: Taken,
 }
 
 impl Wire {
-    fn new(client: Arc<Client>, already_read: &[u8], message_time: Duration) -> Self {
-        let scanner = Scanner::default();
-        let mut wire = Self { client, scanner, turn_left: 0, message_time, since: None };
+    fn new(client: Arc<Client>, already_read: &[u8], limits: &Limits, purse: &Purse) -> Self {
+        let mut wire = Self {
+            client,
+            scanner: Scanner::default(),
+            turn_left: 0,
+            message_time: limits.message_time,
+            since: None,
+            under_way: 0,
+            most: limits.message_bytes,
+            taken: purse.open(),
+        };
         wire.note(already_read, Instant::now());
         wire
     }
@@ -272,12 +295,31 @@ impl Wire {
         if self.since != before {
             self.client.slot.set_deadline(self.since.map(|since| since + self.message_time));
         }
+        self.under_way = match (self.since, goes_on) {
+            (None, _) => 0,
+            (_, None) => bytes.len(),
+            _ => self.under_way.saturating_add(bytes.len()),
+        };
+    }
+
+    /// Takes memory for the unfinished message, when it is long: tungstenite
+    /// makes room for a frame as soon as it knows its length, and for the
+    /// message beside it. False when there is none.
+    fn afford(&mut self) -> bool {
+        let frame = usize::try_from(self.scanner.payload_left).unwrap_or(usize::MAX);
+        let message = self.under_way.saturating_add(frame).min(self.most);
+        if self.since.is_none() || message <= SHORT {
+            self.taken.clear();
+            return true;
+        }
+        self.taken.grow_to(2 * message)
     }
 
     /// Reads on until the peer's end, so that no reset overtakes our last
     /// words; the accept loop ends it in time. When both Closes have crossed,
     /// there is nothing to wait for, and the server closes first
-    /// (RFC 6455 section 7.1.1).
+    /// (RFC 6455 section 7.1.1). Where no Close was said there is no deadline
+    /// either: a read has failed, and the peer learns of it now.
     // The frame beneath a blocked read stays for as long as the client does:
     // what is not needed then must not be inlined into it. So for `take` and
     // `stumble`.
@@ -285,7 +327,8 @@ impl Wire {
     fn linger(&mut self, clean: bool) {
         let mut bytes = Limits::LINGER_BYTES;
         let mut buffer = [0; 1024];
-        while bytes > 0 && !(clean && self.client.outlet.close_left()) {
+        let outlet = &self.client.outlet;
+        while bytes > 0 && outlet.is_closing() && !(clean && outlet.close_left()) {
             match self.client.socket.receive(&mut buffer) {
                 Ok(0) | Err(_) => break,
                 Ok(length) => bytes = bytes.saturating_sub(length),
@@ -317,6 +360,9 @@ impl Read for Wire {
         self.turn_left -= length;
         self.client.hear(now);
         self.note(&buffer[..length], now);
+        if !self.afford() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         Ok(length)
     }
 }

@@ -17,6 +17,7 @@ use std::{
 
 use crate::{
     error::Result,
+    fault,
     telemetry::{Batch, BootTime, Channel, ChannelId, Hub, Kind, Publisher, Value},
 };
 
@@ -174,8 +175,8 @@ impl Demo {
                 thread::sleep(next.saturating_duration_since(Instant::now()));
             }
         };
-        let thread =
-            thread::Builder::new().name("bc-demo".into()).stack_size(128 * 1024).spawn(run)?;
+        let builder = thread::Builder::new().name("bc-demo".into()).stack_size(128 * 1024);
+        let thread = fault::spawn(builder, run)?;
         Ok(RunningDemo { stop, thread: Some(thread) })
     }
 }

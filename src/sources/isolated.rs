@@ -25,7 +25,10 @@ use std::{
 };
 
 use super::{Readings, publication::Publication, sampler::FAULT};
-use crate::telemetry::{BootTime, Hub};
+use crate::{
+    fault,
+    telemetry::{BootTime, Hub},
+};
 
 /// How long a file may take. The slowest honest ones are gas sensors that wait
 /// for their next measurement: 5 s (drivers/iio/chemical/scd4x.c).
@@ -175,7 +178,7 @@ impl Lane {
         };
         let short: String =
             format!("bc-src-{name}").chars().filter(char::is_ascii).take(15).collect();
-        thread::Builder::new().name(short).stack_size(STACK).spawn(run)?;
+        fault::spawn(thread::Builder::new().name(short).stack_size(STACK), run)?;
         Ok(Self { shared, every, last: hub.clock().boot() })
     }
 

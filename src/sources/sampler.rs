@@ -14,6 +14,7 @@ use std::{
 
 use super::{Readings, Source, publication::Publication};
 use crate::{
+    fault,
     pulse::{Mark, Pulse},
     telemetry::{BootTime, Hub},
 };
@@ -94,8 +95,8 @@ impl Sampler {
                 self.tick(self.hub.clock().boot());
             }
         };
-        let thread =
-            thread::Builder::new().name("bc-sampler".into()).stack_size(256 * 1024).spawn(run)?;
+        let builder = thread::Builder::new().name("bc-sampler".into()).stack_size(256 * 1024);
+        let thread = fault::spawn(builder, run)?;
         Ok(Running { bell, mark, thread: Some(thread) })
     }
 }

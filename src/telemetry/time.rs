@@ -12,6 +12,8 @@ use std::{
 
 use nix::time::{ClockId, clock_gettime};
 
+use crate::fault;
+
 /// An instant, as time since the board was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BootTime(Duration);
@@ -78,7 +80,8 @@ impl Clock for SystemClock {
 
     fn wall(&self) -> f64 {
         // std's clock is 64 bits wide on 32-bit boards too.
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.as_secs_f64() + fault::wall_offset()
     }
 
     fn synced(&self) -> bool {

@@ -25,6 +25,7 @@ pub(crate) mod units;
 
 use std::{
     io::{self, IsTerminal, Write},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -65,6 +66,10 @@ pub struct Watch {
     max_hz: Option<f64>,
     /// JSON, even on a terminal.
     json: bool,
+    /// The token to show.
+    token: Option<String>,
+    /// Certificates to trust in place of the system's.
+    authority: Option<PathBuf>,
 }
 
 impl Watch {
@@ -89,7 +94,24 @@ impl Watch {
         let filters = if filters.is_empty() { Filters::all() } else { Filters::parse(filters)? };
         let word = address.filter(|text| address::is_word(text)).cloned();
         let url = address::stream(address.map_or("127.0.0.1", |text| text))?;
-        Ok(Self { url, word, filters, max_hz, json })
+        Ok(Self { url, word, filters, max_hz, json, token: None, authority: None })
+    }
+
+    /// Shows the board this token.
+    pub fn showing(self, token: Option<String>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// Trusts the certificates in this file in place of the system's.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when this build has no TLS.
+    pub fn trusting(self, authority: Option<PathBuf>) -> Result<Self> {
+        #[cfg(not(feature = "tls"))]
+        if authority.is_some() {
+            return Err(Error::Setting(crate::net::NO_TLS.into()));
+        }
+        Ok(Self { authority, ..self })
     }
 
     /// The URL with what is asked of the server.
@@ -115,6 +137,15 @@ impl Watch {
         time: Duration,
     ) -> Result<WebSocket> {
         let builder = WebSocket::builder(&self.request(max_hz, since));
+        let builder = match &self.token {
+            Some(token) => builder.header("Authorization", format!("Bearer {token}")),
+            None => builder,
+        };
+        #[cfg(feature = "tls")]
+        let builder = match &self.authority {
+            Some(file) => builder.authorities(file),
+            None => builder,
+        };
         builder.max_message(MAX_MESSAGE).connect_timeout(time).connect()
     }
 
@@ -134,6 +165,9 @@ impl Watch {
             (Error::Io { source, .. }, _) if unknown(source) => "is that its name?".into(),
             (Error::Io { .. }, _) => "is boardcast running there?".into(),
             (Error::Handshake { status: 404, .. }, _) => "is that a boardcast?".into(),
+            (Error::Handshake { status: 308, .. }, _) => {
+                format!("it speaks TLS: write {}", self.url.replacen("ws://", "https://", 1))
+            }
             _ => return error,
         };
         Error::Setting(format!("{error}; {mend}"))

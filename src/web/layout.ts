@@ -23,7 +23,7 @@ export interface Headline {
 const FIRST = ['cpu', 'mem', 'swap', 'load', 'pressure', 'processes', 'uptime', 'net', 'disk', 'fs', 'thermal', 'power', 'board'];
 const LAST = ['boardcast'];
 
-const TITLES: Record<string, string> = {
+const TITLES = new Map<string, string>(Object.entries({
   cpu: 'CPU',
   mem: 'Memory',
   swap: 'Swap',
@@ -45,7 +45,7 @@ const TITLES: Record<string, string> = {
   clock: 'Clocks',
   board: 'Board',
   boardcast: 'Boardcast',
-};
+}));
 
 export function formOf(channel: Channel): Form {
   if (channel.description.kind === 'state') return 'text';
@@ -74,7 +74,7 @@ export function groupsOf(channels: ReadonlyMap<string, Channel>): Group[] {
       const charts = ordered.filter((name) => form(name) === 'chart');
       return {
         key,
-        title: TITLES[key] ?? key,
+        title: TITLES.get(key) ?? key,
         // A rate is looked at; a total is looked up.
         charts: [...charts.filter((name) => !isCounter(channels, name)), ...charts.filter((name) => isCounter(channels, name))],
         texts: ordered.filter((name) => form(name) === 'text'),

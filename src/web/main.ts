@@ -10,7 +10,10 @@ import { chosenSeconds } from './window';
 
 const store = new Store();
 const page = new PageView(store);
+// A page that was opened with one shows it to the stream, too; others have the cookie of /login.
 const token = new URLSearchParams(location.search).get('token');
+// A secret must not stay where it is shown, copied and kept.
+if (token !== null) history.replaceState(null, '', location.pathname + location.hash);
 const board = new Board(undefined, { binary: true, ...(token !== null && { token }) }, { base: location.href });
 const past = new Past((query) => board.history(query), store);
 const seconds = chosenSeconds(byId('window'), () => lookBack());

@@ -37,12 +37,15 @@ static FILES: &[File] = &[];
 
 /// The answer to a GET of one of the page's files, or `None` when there is no
 /// such file.
-pub(crate) fn respond(request: &Request) -> Option<Response> {
+///
+/// `frames` says whose pages may show it in a frame: sources of
+/// `frame-ancestors` (CSP Level 3).
+pub(crate) fn respond(request: &Request, frames: &str) -> Option<Response> {
     let Some(file) = FILES.iter().find(|file| file.path == request.path()) else {
         return (request.path() == "/").then(without_page);
     };
     let response = if request.header_list("if-none-match").any(|tag| same_tag(tag, file.tag)) {
-        Response::not_modified()
+        Response::empty(304)
     } else if request.accepts_gzip() {
         Response::new(200, file.media_type, file.gzip).header("Content-Encoding", "gzip")
     } else {
@@ -59,7 +62,25 @@ pub(crate) fn respond(request: &Request) -> Option<Response> {
             .header("ETag", file.tag)
             .header("Cache-Control", "no-cache")
             .header("Vary", "Accept-Encoding")
+            .header("Content-Security-Policy", policy(frames))
             .header("Referrer-Policy", "no-referrer"),
+    )
+}
+
+/// Whether this is one of the files that the page is made of, beside itself:
+/// the same on every board.
+pub(crate) fn is_part(path: &str) -> bool {
+    path != "/" && FILES.iter().any(|file| file.path == path)
+}
+
+/// The page is what was bundled, and nothing else: whatever a sensor says, a
+/// browser runs no script and takes no style that does not come from this host
+/// (CSP Level 3). `connect-src 'self'` holds for WebSockets, too (in Safari
+/// since 15.4).
+fn policy(frames: &str) -> String {
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+         connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors {frames}"
     )
 }
 

@@ -15,7 +15,7 @@ export interface Limits {
 const FROM_ZERO = new Set(['%', '%EL', 'B', 'B/s', 'bit', 'bit/s', 'count', 'lx', 'rpm', '1/min', '1/s']);
 
 /** The span below which changes are noise, where that is known. */
-const LEAST_SPAN: Record<string, number> = { Cel: 4, K: 4, '%RH': 4, hPa: 2, Pa: 200, V: 0.2, dBm: 6 };
+const LEAST_SPAN = new Map<string, number>(Object.entries({ Cel: 4, K: 4, '%RH': 4, hPa: 2, Pa: 200, V: 0.2, dBm: 6 }));
 
 export function yRange(low: number | null, high: number | null, limits: Limits): [number, number] {
   if (low === null || high === null || !Number.isFinite(low) || !Number.isFinite(high)) return [limits.min ?? 0, limits.max ?? 1];
@@ -25,7 +25,7 @@ export function yRange(low: number | null, high: number | null, limits: Limits):
   if (fromZero) return [0, upTo(high, unit, limits.max)];
 
   const middle = (low + high) / 2;
-  const least = (unit === undefined ? undefined : LEAST_SPAN[unit]) ?? (Math.abs(middle) * 0.02 || 1);
+  const least = (unit === undefined ? undefined : LEAST_SPAN.get(unit)) ?? (Math.abs(middle) * 0.02 || 1);
   const span = Math.max((high - low) * 1.15, counter ? 1 : least);
   const step = nice(span / 4, false);
   let from = Math.floor((middle - span / 2) / step) * step;

@@ -14,9 +14,10 @@ export const NO_READING = '–';
 const SI = ['', 'k', 'M', 'G', 'T', 'P'];
 const BINARY = ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi'];
 
-/** Units that only look different: value and decimals stay. `decimals` fixed means that a value never changes its width
+/** Units that only look different: value and decimals stay. (A `Map`: an object has a `constructor` and the like, too, and
+ *  the unit may be anybody's.) `decimals` fixed means that a value never changes its width
  *  by being round. */
-const PLAIN: Record<string, { show: string; decimals?: number }> = {
+const PLAIN = new Map<string, { show: string; decimals?: number }>(Object.entries({
   '%': { show: '%', decimals: 1 },
   '%RH': { show: '% RH', decimals: 1 },
   '%EL': { show: '%', decimals: 0 },
@@ -44,11 +45,11 @@ const PLAIN: Record<string, { show: string; decimals?: number }> = {
   dBm: { show: 'dBm', decimals: 0 },
   pH: { show: 'pH', decimals: 2 },
   ms: { show: 'ms', decimals: 1 },
-};
+}));
 
 /** Units that take a prefix. `milli`: whether the ones below 1 do, too: there are no millihertz
  *  to read on a board, but there are milliamperes. */
-const PREFIXED: Record<string, { show: string; table: string[]; base: number; milli: boolean }> = {
+const PREFIXED = new Map<string, { show: string; table: string[]; base: number; milli: boolean }>(Object.entries({
   B: { show: 'B', table: BINARY, base: 1024, milli: false },
   'B/s': { show: 'B/s', table: BINARY, base: 1024, milli: false },
   bit: { show: 'bit', table: SI, base: 1000, milli: false },
@@ -59,7 +60,7 @@ const PREFIXED: Record<string, { show: string; table: string[]; base: number; mi
   V: { show: 'V', table: SI, base: 1000, milli: true },
   A: { show: 'A', table: SI, base: 1000, milli: true },
   W: { show: 'W', table: SI, base: 1000, milli: true },
-};
+}));
 
 export const isBinary = (unit: string | undefined): boolean => unit === 'B' || unit === 'B/s';
 export const isPercent = (unit: string | undefined): boolean => unit === '%' || unit === '%RH' || unit === '%EL';
@@ -92,9 +93,9 @@ export function text(formatted: Formatted): string {
 
 function formatNumber(value: number, unit: string | undefined, places: number): Formatted {
   if (unit === 'Pa' && Math.abs(value) >= 10_000) return formatNumber(value / 100, 'hPa', places);
-  const prefixed = unit === undefined ? undefined : PREFIXED[unit];
+  const prefixed = unit === undefined ? undefined : PREFIXED.get(unit);
   if (prefixed) return withPrefix(value, prefixed, places);
-  const plain = unit === undefined ? undefined : PLAIN[unit];
+  const plain = unit === undefined ? undefined : PLAIN.get(unit);
   const decimals = plain?.decimals ?? Math.min(places, decimalsFor(value));
   return { number: fixed(value, decimals), unit: plain?.show ?? unit ?? '' };
 }

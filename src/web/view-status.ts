@@ -6,7 +6,7 @@ import type { Board } from '../../clients/js/src/board.js';
 import type { Store } from './store';
 
 /** What is told of the connection. */
-export type Connection = Pick<Board, 'status' | 'retryAt' | 'reason'>;
+export type Connection = Pick<Board, 'status' | 'retryAt' | 'reason' | 'code'>;
 
 export class StatusView {
   private readonly device = byId('device');
@@ -16,14 +16,20 @@ export class StatusView {
   private readonly unsynced = byId('unsynced');
   private readonly count = byId('count');
   private readonly empty = byId('empty');
+  private readonly refused = byId('refused');
 
   update(store: Store, link: Connection): void {
     const offline = !navigator.onLine && link.status !== 'live';
     setAttribute(document.body, 'data-state', link.status);
     setText(this.pill, pillText(link, offline));
     setAttribute(this.pill, 'title', link.reason || null);
+    const refusal = link.status === 'live' ? null : (REFUSALS[link.code ?? 0] ?? null);
     // The countdown is for the eyes; read aloud every second it would be torture.
-    setText(this.announcement, ANNOUNCEMENTS[link.status]);
+    setText(this.announcement, refusal?.text ?? ANNOUNCEMENTS[link.status]);
+    this.refused.hidden = refusal === null;
+    setText(this.refused, refusal?.text ?? '');
+    // Without an address it is text.
+    setAttribute(this.refused, 'href', refusal?.href ?? null);
     if (store.device) {
       setText(this.device, store.device);
       if (document.title !== store.device) document.title = store.device;
@@ -45,8 +51,15 @@ const ANNOUNCEMENTS: Record<Connection['status'], string> = {
   closed: 'Not connected',
 };
 
-function pillText({ status, retryAt }: Connection, offline: boolean): string {
+/** What a person can do when the board does not let the page in, and where. */
+const REFUSALS: Record<number, { text: string; href: string | null }> = {
+  4401: { text: 'This board wants a token: show one', href: 'login' },
+  4403: { text: 'This board does not let this page in under this name: open it by its address', href: null },
+};
+
+function pillText({ status, retryAt, code }: Connection, offline: boolean): string {
   if (status === 'live') return 'Live';
+  if (code !== null && code in REFUSALS) return 'Not let in';
   if (status === 'connecting') return 'Connecting';
   if (offline) return 'Offline';
   const seconds = retryAt === null ? 0 : Math.ceil((retryAt - Date.now()) / 1000);

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     net::{
         self, Answer, Application, Bell, Ended, Feed, Gate, Handle, Limits, Listeners, Origins,
-        Response, Upgrade,
+        Response, Tls, Upgrade,
     },
 };
 
@@ -51,6 +51,7 @@ pub struct Builder {
     origins: Vec<String>,
     protocols: Vec<String>,
     broadcast: Option<Broadcast>,
+    tls: Option<Tls>,
 }
 
 impl fmt::Debug for Builder {
@@ -80,6 +81,7 @@ impl Server {
             origins: Vec::new(),
             protocols: Vec::new(),
             broadcast: None,
+            tls: None,
         }
     }
 
@@ -179,6 +181,13 @@ impl Builder {
         self
     }
 
+    /// Speaks TLS, `wss://`, with this certificate and its key.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Lets every connection hear a broadcast.
     pub fn broadcast(mut self, broadcast: &Broadcast) -> Self {
         self.broadcast = Some(broadcast.clone());
@@ -192,7 +201,7 @@ impl Builder {
     /// [`Error::Setting`] when there is none, when a subprotocol's name or an
     /// origin cannot be one, or when the limits cannot work together.
     pub fn bind(self) -> Result<Server> {
-        let Self { addresses, limits, mut gate, origins, protocols, broadcast } = self;
+        let Self { addresses, limits, mut gate, origins, protocols, broadcast, tls } = self;
         let addresses: Vec<_> = addresses.into_iter().collect::<Result<Vec<_>>>()?.concat();
         if addresses.is_empty() {
             return Err(Error::Setting("name an address to listen on, as in 0.0.0.0:8888".into()));
@@ -210,6 +219,10 @@ impl Builder {
         }
         limits.validate()?;
         let listeners = Listeners::bind(&addresses)?;
+        let listeners = match tls {
+            Some(tls) => listeners.secured(tls),
+            None => listeners,
+        };
         Ok(Server { listeners, limits, gate, protocols, broadcast })
     }
 }
@@ -223,7 +236,7 @@ struct Program<F> {
 impl<F> Program<F> {
     /// The subprotocol, if any (RFC 6455 section 4.2.2, `/subprotocol/`).
     fn choose(&self, request: &Request) -> Result<Option<String>, Response> {
-        let mut offered = request.header_list("sec-websocket-protocol").peekable();
+        let mut offered = request.subprotocols().peekable();
         if offered.peek().is_none() || self.protocols.is_empty() {
             return Ok(offered.next().filter(|name| is_token(name)).map(str::to_owned));
         }

@@ -104,15 +104,18 @@ pub fn json<'a>(
 }
 
 /// Writes an answer as CSV: a line of names, and a line a point. Names of
-/// channels hold nothing that has to be quoted.
+/// channels hold nothing that has to be quoted; but one may begin with `-`,
+/// which a spreadsheet takes for the beginning of a formula: it gets a `'` in
+/// front, which a spreadsheet does not show (OWASP, "CSV Injection").
 ///
 /// # Errors
 /// What `out` gives.
 pub fn csv(out: &mut dyn Write, times: &Times, channels: &[Column<'_>]) -> io::Result<()> {
     out.write_all(b"time")?;
     for (name, _) in channels {
+        let text = if name.starts_with('-') { "'" } else { "" };
         for (part, _) in PARTS {
-            write!(out, ",{name}.{part}")?;
+            write!(out, ",{text}{name}.{part}")?;
         }
     }
     out.write_all(b"\r\n")?;
@@ -164,6 +167,17 @@ mod tests {
         json(&mut none, &Times { t: Vec::new(), ..times() }, std::iter::empty()).expect("written");
         let none: serde_json::Value = serde_json::from_slice(&none).expect("JSON");
         assert_eq!(none["channels"], serde_json::json!({}));
+    }
+
+    #[test]
+    fn a_name_in_csv_is_no_formula() {
+        let mut out = Vec::new();
+        let names = ["-1-2/a", ".a", "a-b"].map(|name| (name, Vec::new()));
+        csv(&mut out, &Times { t: Vec::new(), ..times() }, &names).expect("written");
+        assert_eq!(
+            String::from_utf8(out).expect("UTF-8"),
+            "time,'-1-2/a.min,'-1-2/a.mean,'-1-2/a.max,.a.min,.a.mean,.a.max,a-b.min,a-b.mean,a-b.max\r\n"
+        );
     }
 
     #[test]

@@ -142,5 +142,5 @@ fn a_connection_that_panics_ends_alone() {
         assert!(first < client.next("data")["seq"].as_u64());
     }
     let log = server.log();
-    assert_eq!(log.matches("planted at message").count(), 1, "{log}");
+    assert_eq!(log.matches("planted at Message").count(), 1, "{log}");
 }

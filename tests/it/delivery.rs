@@ -6,7 +6,7 @@ use boardcast::{
 };
 use tungstenite::Message;
 
-use crate::fixture::*;
+use super::fixture::*;
 
 /// Two more channels beside `count`.
 fn two_more(board: &Board) -> [ChannelId; 2] {

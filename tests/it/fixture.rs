@@ -47,8 +47,21 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn start(application: Arc<dyn Application>, gate: Gate, limits: Limits) -> Self {
+        Self::listening(Self::anywhere(), application, gate, limits)
+    }
+
+    /// A free port.
+    pub(crate) fn anywhere() -> Listeners {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listeners = Listeners::bind(&[any]).expect("a free port");
+        Listeners::bind(&[any]).expect("a free port")
+    }
+
+    pub(crate) fn listening(
+        listeners: Listeners,
+        application: Arc<dyn Application>,
+        gate: Gate,
+        limits: Limits,
+    ) -> Self {
         Self::from(net::start(listeners, application, gate, limits, None).expect("started"))
     }
 
@@ -106,17 +119,34 @@ impl Board {
     }
 
     pub(crate) fn with(settings: HubSettings, limits: Limits) -> Self {
+        Self::listening(Engine::anywhere(), settings, limits)
+    }
+
+    pub(crate) fn listening(listeners: Listeners, settings: HubSettings, limits: Limits) -> Self {
+        Self::guarded(listeners, Gate::local(), settings, limits)
+    }
+
+    /// One that lets in whom this gate does.
+    pub(crate) fn behind(gate: Gate, limits: Limits) -> Self {
+        Self::guarded(Engine::anywhere(), gate, HubSettings::default(), limits)
+    }
+
+    fn guarded(listeners: Listeners, gate: Gate, settings: HubSettings, limits: Limits) -> Self {
         let hub = Hub::new(settings);
         let publisher = hub.publisher("test");
         let channel = publisher.channel(Channel::gauge("count").expect("valid")).expect("declared");
         let app = App::new(hub.clone());
-        let engine = Engine::start(app.clone(), Gate::local(), limits);
+        let engine = Engine::listening(listeners, app.clone(), gate, limits);
         app.watch(engine.handle());
         Self { engine, hub, publisher, channel }
     }
 
     pub(crate) fn publisher(&self) -> &Publisher {
         &self.publisher
+    }
+
+    pub(crate) fn channel(&self) -> ChannelId {
+        self.channel
     }
 
     /// Publishes the next number: batch `n` carries the value `n`.
@@ -261,7 +291,7 @@ pub(crate) fn read_upgrade(mut stream: TcpStream) -> TcpStream {
 /// The handshake of RFC 6455 section 1.3.
 pub(crate) fn handshake(path: &str) -> String {
     format!(
-        "GET {path} HTTP/1.1\r\nHost: pi\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
 }
@@ -366,7 +396,7 @@ pub(crate) fn ask(address: SocketAddr, request: &str) -> Answer {
 }
 
 pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
-    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n"))
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
 /// A number of `/metrics` that has no labels.
@@ -417,6 +447,11 @@ impl Binary {
 
     /// Runs a command that ends in the program, and waits for its greeting.
     pub(crate) fn run(command: &mut Command) -> Self {
+        Self::try_run(command).unwrap_or_else(|(code, log)| panic!("it ended with {code:?}: {log}"))
+    }
+
+    /// The same; its exit code and its log when it ends before it greets.
+    pub(crate) fn try_run(command: &mut Command) -> Result<Self, (Option<i32>, String)> {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
         let log = Arc::new(Mutex::new(String::new()));
@@ -431,11 +466,18 @@ impl Binary {
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         while !greeting.contains("channels") {
             let length = out.read_line(&mut greeting).expect("a greeting");
-            assert!(length > 0, "it ended after {greeting:?}");
+            if length == 0 {
+                let code = child.wait().expect("waited").code();
+                reader.join().expect("no panic");
+                let log = log.lock().expect("no panic").clone();
+                return Err((code, log));
+            }
         }
-        let address = greeting.split("ws://").nth(1).and_then(|rest| rest.split('/').next());
+        let is_stream = |line: &&str| line.contains("ws://") || line.contains("wss://");
+        let stream = greeting.lines().find(is_stream).expect("a stream");
+        let address = stream.split("://").nth(1).and_then(|rest| rest.split('/').next());
         let address = address.and_then(|address| address.parse().ok()).expect("an address");
-        Self { child, address, greeting, log, reader: Some(reader) }
+        Ok(Self { child, address, greeting, log, reader: Some(reader) })
     }
 
     /// What it has written to standard error so far.

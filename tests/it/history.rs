@@ -80,7 +80,7 @@ fn it_comes_as_csv_and_compressed_when_asked_for() {
         ask(
             board.engine.address,
             &format!(
-                "GET /api/history?channels=room/temp&last=2m HTTP/1.1\r\nHost: pi\r\n\
+                "GET /api/history?channels=room/temp&last=2m HTTP/1.1\r\nHost: localhost\r\n\
                  Connection: close\r\n{headers}\r\n"
             ),
         )
@@ -129,7 +129,7 @@ fn what_cannot_be_answered_is_said_in_a_sentence() {
     assert_eq!(all["channels"].as_object().map(serde_json::Map::len), Some(400));
     assert!(metric(address, "boardcast_history_bytes") > 400 * 200);
     let posted =
-        ask(address, "POST /api/history HTTP/1.1\r\nHost: pi\r\nContent-Length: 0\r\n\r\n");
+        ask(address, "POST /api/history HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(posted.status, 405);
 }
 

@@ -208,6 +208,9 @@ fn clients_of_the_socket_are_bounded_and_one_too_many_is_told() {
     more.set_read_timeout(Some(PATIENCE)).expect("set");
     (&more).read_to_string(&mut answer).expect("the end");
     assert!(answer.starts_with("error: 16 clients"), "{answer}");
+    let page = get(server.address, "/metrics");
+    let counted = r#"boardcast_pushed_refused_clients_total{source="socket"} 1"#;
+    assert!(page.text().contains(counted), "{}", page.text());
     drop(clients);
     wait_for("a free place", || {
         let answer = boardcast_put(&["--socket", folder.socket().to_str()?, "d=1"], "");
@@ -253,7 +256,7 @@ fn the_user_s_own_folder_is_where_the_socket_is_without_a_service() {
 }
 
 /// The place of the UDP input, as the greeting has it.
-fn udp_of(server: &Binary) -> String {
+pub(crate) fn udp_of(server: &Binary) -> String {
     let place = server.greeting.split(" udp ").nth(1).and_then(|rest| rest.lines().next());
     place.expect(&server.greeting).to_owned()
 }
@@ -394,7 +397,7 @@ fn a_body_that_drips_is_answered_with_408_and_who_asks_may_go_on() {
     let limits = Limits { body_time: Duration::from_millis(200), ..Limits::default() };
     let board = Board::with(HubSettings::default(), limits);
     let mut stream = tcp(board.engine.address);
-    let head = "POST /api/publish HTTP/1.1\r\nHost: pi\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    let head = "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
     send(&mut stream, head);
     let mut reader = BufReader::new(stream.try_clone().expect("cloned"));
     assert_eq!(Answer::read_head(&mut reader).status, 100);

@@ -3,6 +3,13 @@
 //! `fixture` starts servers (in this process, with bounds that a test can wait
 //! for, or the real binary) and plays clients that behave and that do not.
 
+// `tunnel` runs some of the tests once more, over TLS.
+#![cfg_attr(feature = "tls", allow(clippy::duplicate_mod))]
+
+mod access;
+mod attacks;
+#[cfg(feature = "tls")]
+mod authority;
 mod binary;
 mod broadcast;
 mod channels;
@@ -16,23 +23,37 @@ mod doctor;
 mod feeds;
 mod fixture;
 mod found;
+mod halfopen;
 mod history;
 mod http;
+mod injected;
 mod inputs;
 mod lines;
 mod listing;
+mod memory;
 mod misbehaviour;
+#[cfg(debug_assertions)]
+mod planted;
 mod platform;
 mod rules;
+mod sandbox;
+#[cfg(feature = "tls")]
+mod secure;
 mod service;
 mod settings;
+mod sick;
 mod slow;
+mod soak;
 mod stop;
 mod strain;
 mod stream;
 mod stress;
-#[cfg(all(feature = "tls", not(target_env = "musl")))]
+#[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_stress;
 mod trouble;
+#[cfg(feature = "tls")]
+mod tunnel;
 mod watch;
 mod websocket;

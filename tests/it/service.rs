@@ -132,7 +132,7 @@ fn a_passed_socket_is_served_and_outlives_the_program() {
 
     // Who comes between two programs waits instead of being refused.
     let mut early = tcp(address);
-    send(&mut early, "GET /api/channels HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n");
+    send(&mut early, "GET /api/channels HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let server = Binary::run(activated(passed()).args(["--listen", "127.0.0.1:1"]));
     assert_eq!(server.address, address);
     assert_eq!(Answer::read(&mut std::io::BufReader::new(early)).status, 200);

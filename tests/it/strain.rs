@@ -44,7 +44,7 @@ fn of_200_connections_128_have_a_place_and_the_others_are_told_when_to_come_back
         is_refused(&get(server.address, "/healthz"));
     }
     for mut stream in half {
-        send(&mut stream, "TP/1.1\r\nHost: pi\r\n\r\n");
+        send(&mut stream, "TP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(Answer::read(&mut BufReader::new(stream)).status, 200);
     }
     assert_eq!(server.metric("boardcast_clients"), 112);
@@ -301,7 +301,7 @@ impl Reader {
 
 /// The number in the head of a message of this type. (Parsing them all takes a
 /// test without optimisation too long.)
-fn seq_of(text: &str, kind: &str) -> Option<u64> {
+pub(crate) fn seq_of(text: &str, kind: &str) -> Option<u64> {
     let rest = text.strip_prefix(&format!(r#"{{"type":"{kind}","seq":"#))?;
     rest.split(',').next()?.parse().ok()
 }
@@ -460,10 +460,10 @@ fn come_and_go(server: &Binary, connections: usize, seed: u64) {
 
 /// One connection, from its beginning to its end; one that stands still stays
 /// for a while among the `still`.
-fn visit(server: &Binary, random: &mut Random, still: &mut Vec<TcpStream>) {
+pub(crate) fn visit(server: &Binary, random: &mut Random, still: &mut Vec<TcpStream>) {
     let address = server.address;
     let path = ["/", "/healthz", "/metrics", "/api/latest", "/nothing"][random.below(5)];
-    let request = format!("GET {path} HTTP/1.1\r\nHost: pi\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let expected = if path == "/nothing" { 404 } else { 200 };
     let handshake = handshake("/ws");
     let mut stream = tcp(address);
@@ -536,7 +536,7 @@ fn reset_at_end(stream: &TcpStream) {
 pub(crate) struct Random(u64);
 
 impl Random {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         // Neighbouring seeds go apart, and none of them is zero.
         let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         random.next();
@@ -550,7 +550,7 @@ impl Random {
         self.0
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() >> 33) as usize % bound
     }
 
@@ -751,12 +751,18 @@ impl Process {
 
     /// User and system time, of ended threads too; ticks of 10 ms.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("{}/stat", self.0)).expect("a running process");
+        self.try_cpu().expect("a running process")
+    }
+
+    /// The same, unless it has ended.
+    pub(crate) fn try_cpu(&self) -> Option<Duration> {
+        let stat = fs::read_to_string(format!("{}/stat", self.0)).ok()?;
         // The name may contain anything; behind its parenthesis is field 3.
         let (_, fields) = stat.rsplit_once(") ").expect("a name");
         let fields: Vec<_> = fields.split(' ').collect();
         let ticks = |field: usize| fields[field - 3].parse::<u64>().expect("a number");
-        Duration::from_millis((ticks(14) + ticks(15)) * 10)
+        // proc(5): a zombie.
+        (fields[0] != "Z").then(|| Duration::from_millis((ticks(14) + ticks(15)) * 10))
     }
 
     /// For each thread, its name and how often it has gone to sleep.

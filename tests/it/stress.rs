@@ -4,12 +4,13 @@
 use std::{
     io::Write,
     os::unix::net::UnixStream,
-    process::{Command, Output},
     thread,
     time::{Duration, Instant},
 };
 
-use crate::{chaos, crowd, feeds, fixture::*, strain::*, trouble};
+use crate::{
+    chaos, crowd, feeds, fixture::*, halfopen::Namespace, injected, sick, strain::*, trouble,
+};
 
 /// As [`wait_for`], for what takes longer; looks a hundred times a second.
 fn wait_long<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -77,6 +78,25 @@ fn one_that_stands_still_for_too_long_is_ended_with_1013() {
     assert_eq!(server.metric("boardcast_ended_slow_total"), 1);
     wait_long("its place", 5, || (server.metric("boardcast_clients") == 20).then_some(()));
     drop(still);
+}
+
+/// The figure: the eight lose nothing, and what the others do not take
+/// costs next to nothing.
+#[test]
+#[ignore = "stress: 1 min"]
+fn thirty_two_that_do_not_read_beside_eight_that_do() {
+    let seen = sick::watch(32, 8, Duration::from_secs(60), "10s");
+    let (first, last) = seen.ended.expect("ended");
+    let (p50, p99, worst) = (seen.delay(0.5), seen.delay(0.99), seen.delay(1.0));
+    println!("| batches read | delay p50 | p99 | worst, ms | memory, KiB | the sick ended after |");
+    println!("|---|---|---|---|---|---|");
+    println!(
+        "| {} | {p50:.1} | {p99:.1} | {worst:.1} | {:+} | {first:.1?} to {last:.1?} |",
+        seen.delays.len(),
+        seen.growth / 1024
+    );
+    // A refusal is seen, and the next look at the clock comes, a moment later.
+    assert!(first.as_secs_f64() > 9.5 && last.as_secs_f64() < 15.0, "{first:?} to {last:?}");
 }
 
 #[test]
@@ -177,11 +197,10 @@ fn a_peer_whose_cable_is_pulled_is_ended_after_45_seconds() {
         println!("skipped: making a network namespace takes root and `ip`");
         return;
     };
-    let program = command(env!("CARGO_BIN_EXE_boardcast"));
-    let mut inside = Command::new("ip");
-    inside.args(["netns", "exec", &far.name]).arg(program.get_program()).args(program.get_args());
+    let mut inside = far.inside(&command(env!("CARGO_BIN_EXE_boardcast")));
     // So seldom that the socket never fills up: silence alone must tell.
-    let server = Binary::run(inside.args(["--listen", "192.0.2.1:0", "--interval", "30s"]));
+    let server =
+        Binary::run(inside.args(["--listen", &format!("{}:0", far.address), "--interval", "30s"]));
     let process = Process::of(&server);
     let mut client = Client::connect(server.address, "/ws");
     client.next("data");
@@ -202,54 +221,6 @@ fn a_peer_whose_cable_is_pulled_is_ended_after_45_seconds() {
         (server.metric("boardcast_connections") == 1).then_some(())
     });
     drop(client);
-}
-
-/// A network namespace at the far end of a virtual cable; the addresses are of
-/// TEST-NET-1 (RFC 5737), which no real network uses.
-struct Namespace {
-    name: String,
-    near: String,
-}
-
-impl Namespace {
-    /// `None` when this user may not, or there is no `ip`.
-    fn make() -> Option<Self> {
-        let id = std::process::id();
-        let (name, near, far) = (format!("bc-{id}"), format!("bcn{id}"), format!("bcf{id}"));
-        ip(&["netns", "add", &name])?;
-        // From here on it is removed whatever happens.
-        let made = Self { name, near };
-        let Self { name, near } = &made;
-        ip(&["link", "add", near, "type", "veth", "peer", "name", &far])?;
-        ip(&["link", "set", &far, "netns", name])?;
-        ip(&["addr", "add", "192.0.2.2/30", "dev", near])?;
-        ip(&["-n", name, "addr", "add", "192.0.2.1/30", "dev", &far])?;
-        ip(&["-n", name, "link", "set", &far, "up"])?;
-        ip(&["link", "set", near, "up"])?;
-        Some(made)
-    }
-
-    /// From now on nothing gets through, and no one is told.
-    fn pull(&self) {
-        ip(&["link", "set", &self.near, "down"]).expect("pulled");
-    }
-
-    fn plug(&self) {
-        ip(&["link", "set", &self.near, "up"]).expect("plugged in");
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        // One end of the cable takes the other along.
-        let _ = ip(&["link", "del", &self.near]);
-        let _ = ip(&["netns", "del", &self.name]);
-    }
-}
-
-fn ip(arguments: &[&str]) -> Option<Output> {
-    let output = Command::new("ip").args(arguments).output().ok()?;
-    output.status.success().then_some(output)
 }
 
 /// The figure: 50,000 lines a second on the Unix socket, into 100
@@ -324,6 +295,13 @@ fn a_command_that_prints_a_gigabyte_without_a_line_break() {
 #[ignore = "stress: 20 s"]
 fn a_gigabyte_without_a_line_break_amid_other_troubles() {
     trouble::among_bad_sources(1 << 30).print();
+}
+
+#[test]
+#[ignore = "stress: 5 min, strace"]
+fn two_hundred_runs_in_which_a_system_call_fails() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    injected::runs(200, seed.unwrap_or(20_261_122));
 }
 
 /// What this process has had resident at most, in bytes.

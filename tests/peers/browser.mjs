@@ -2,6 +2,7 @@
 //
 //   CHROMIUM   the browser; Debian's when unset.
 
+import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { chromium } from 'playwright-core';
 import { Arrivals, DEADLINE_MS, within } from './waiting.mjs';
@@ -22,9 +23,12 @@ const OPTIONS = {
   ],
 };
 
-/** Playwright adds a fresh user data folder, and removes it. */
-export function launch() {
-  return chromium.launch(OPTIONS);
+/**
+ * Playwright adds a fresh user data folder, and removes it. `home` names a folder whose `.pki/nssdb` says which
+ * authorities the browser trusts beside its own.
+ */
+export function launch({ home } = {}) {
+  return chromium.launch({ ...OPTIONS, env: home ? { ...process.env, HOME: home } : process.env });
 }
 
 /**
@@ -83,11 +87,17 @@ export class Tab {
   requests = [];
   /** The close code of every WebSocket that has ended. */
   closeCodes = new Arrivals();
+  /** What a Content-Security-Policy forbade; at the end of a test nothing that it has not read. */
+  violations = new Arrivals();
+  #mayViolate = false;
 
   static async open(t, browser, viewport = DESKTOP) {
     const context = await browser.newContext({ viewport });
-    t.after(() => context.close());
     const tab = new Tab();
+    t.after(async () => {
+      await context.close();
+      if (!tab.#mayViolate) assert.deepEqual(tab.violations.unread(), [], 'forbidden by a Content-Security-Policy');
+    });
     context.on('request', (request) => tab.requests.push(request.url()));
     tab.page = await context.newPage();
     tab.page.setDefaultTimeout(DEADLINE_MS);
@@ -96,6 +106,8 @@ export class Tab {
     tab.page.on('pageerror', (error) => tab.errors.push(error.message));
     await tab.page.exposeFunction('tellCloseCode', (code) => tab.closeCodes.push(code));
     await tab.page.addInitScript(listenToCloseCodes);
+    await tab.page.exposeFunction('tellViolation', (violation) => tab.violations.push(violation));
+    await tab.page.addInitScript(listenToViolations);
     return tab;
   }
 
@@ -146,6 +158,11 @@ export class Tab {
     await within(search(), what).finally(() => (late = true));
   }
 
+  /** From here on a Content-Security-Policy may forbid what it wants. */
+  expectViolations() {
+    this.#mayViolate = true;
+  }
+
   /** Lines of the console that report something wrong. */
   complaints() {
     return this.console.all.filter(({ type }) => type === 'error' || type === 'warning');
@@ -165,6 +182,12 @@ function rawValueOf(channel) {
 
 function nextPicture() {
   return new Promise((resolve) => requestAnimationFrame(resolve));
+}
+
+function listenToViolations() {
+  addEventListener('securitypolicyviolation', ({ effectiveDirective, blockedURI, sourceFile, lineNumber }) => {
+    window.tellViolation(`${effectiveDirective} ${blockedURI} (${sourceFile}:${lineNumber})`);
+  });
 }
 
 function listenToCloseCodes() {

@@ -179,15 +179,6 @@ test('the charts of a page that comes late begin before it came', async (t) => {
   assert.deepEqual(tab.complaints(), []);
 });
 
-test('a token in the address of the page goes with all that it asks', async (t) => {
-  const board = await Board.start(t, '--interval', '100ms');
-  const tab = await Tab.open(t, browser);
-  await tab.page.goto(`${board.origin}/?token=a%20b`);
-  await tab.live('cpu/usage');
-  assert.ok(tab.requests.includes(`${board.stream}?token=a+b`), tab.requests.join(' '));
-  assert.ok(tab.requests.some((address) => /\/api\/history\?.*token=a\+b/.test(address)), tab.requests.join(' '));
-});
-
 test('the page decodes binary readings in place', async (t) => {
   const board = await Board.start(t, '--interval', '100ms');
   const tab = await Tab.open(t, browser);

@@ -1,6 +1,7 @@
 // Two WebSocket clients that nobody here has written, with one face: what opened, what came, how it ended.
 
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import WebSocket from 'ws';
 import { here, Program } from './program.mjs';
@@ -8,9 +9,9 @@ import { Arrivals, within } from './waiting.mjs';
 
 const python = join(here, '../.venv/bin/python');
 
-/** Node's `ws`. */
-export async function joinWithNode(t, url, { protocols = [], origin, messages: count } = {}) {
-  const socket = new WebSocket(url, protocols, { origin });
+/** Node's `ws`. `ca` names a file: the certificate that is trusted. */
+export async function joinWithNode(t, url, { protocols = [], origin, messages: count, ca } = {}) {
+  const socket = new WebSocket(url, protocols, { origin, ca: ca && (await readFile(ca)) });
   t.after(() => socket.terminate());
   const messages = new Arrivals();
   socket.on('message', (data, isBinary) => {
@@ -38,11 +39,19 @@ export async function refusal(t, url, { protocols = [], origin } = {}) {
   return { status: response.statusCode, body };
 }
 
+/** The code with which a page of `origin`, which could not see a status, is shown out. */
+export async function shownOut(t, url, origin) {
+  const { closed, messages } = await joinWithNode(t, url, { origin });
+  const { code } = await within(closed, 'end');
+  return { code, messages: messages.all.length };
+}
+
 /** Python's `websockets`, through `client.py`. */
-export async function joinWithPython(t, url, { protocols = [], messages: count } = {}) {
+export async function joinWithPython(t, url, { protocols = [], messages: count, ca } = {}) {
   const args = protocols.flatMap((name) => ['--subprotocol', name]);
   if (count !== undefined) args.push('--messages', String(count));
-  const client = new Program(t, [python, join(here, 'client.py'), url, ...args]);
+  const trust = ca ? ['env', `SSL_CERT_FILE=${ca}`] : [];
+  const client = new Program(t, [...trust, python, join(here, 'client.py'), url, ...args]);
   const opened = JSON.parse((await client.line(client.stdout, /^\{"event": "open"/)).input);
   const messages = new Arrivals();
   const closed = (async () => {

@@ -4,14 +4,23 @@
 //   TEST_RUNNER   what to run it with, such as `qemu-arm -L /usr/arm-linux-gnueabihf`.
 
 import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Arrivals, within } from './waiting.mjs';
 
 export const here = dirname(fileURLToPath(import.meta.url));
-const boardcast = resolve(process.env.BOARDCAST || join(here, '../../target/debug/boardcast'));
-const runner = (process.env.TEST_RUNNER ?? '').split(/\s+/).filter(Boolean);
+export const boardcast = resolve(process.env.BOARDCAST || join(here, '../../target/debug/boardcast'));
+export const runner = (process.env.TEST_RUNNER ?? '').split(/\s+/).filter(Boolean);
+
+/** A folder that is gone after the test. */
+export async function folder(t) {
+  const path = await mkdtemp(join(tmpdir(), 'boardcast-'));
+  t.after(() => rm(path, { recursive: true }));
+  return path;
+}
 
 const running = new Set();
 process.on('exit', () => running.forEach(kill));
@@ -102,8 +111,8 @@ export class Board extends Program {
   }
 
   async #greeted() {
-    [, this.origin] = await this.line(this.stdout, /^ +page +(http:\S+)\/$/);
-    [, this.stream] = await this.line(this.stdout, /^ +stream +(ws:\S+)$/);
+    [, this.origin] = await this.line(this.stdout, /^ +page +(https?:\S+)\/$/);
+    [, this.stream] = await this.line(this.stdout, /^ +stream +(wss?:\S+)$/);
     await this.line(this.stdout, /^ +channels +[1-9]/);
     this.address = new URL(this.origin).host;
   }

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Board } from './program.mjs';
-import { joinWithNode, PEERS, refusal } from './peers.mjs';
+import { joinWithNode, PEERS, refusal, shownOut } from './peers.mjs';
 import { within } from './waiting.mjs';
 
 const JSON_V1 = 'boardcast.v1.json';
@@ -85,12 +85,13 @@ test('a client that offers only unknown subprotocols is refused with 400 and tol
   assert.match(body, /boardcast\.v1\.json/);
 });
 
-test('a page of another origin is refused with 403, one of the own and an allowed one are not', async (t) => {
+test('a page of another origin is refused with 4403, one of the own and an allowed one are not', async (t) => {
   const board = await Board.start(t, ...QUIET, '--allow-origin', 'https://panel.example');
   for (const origin of ['http://elsewhere.example', 'null', 'https://panel.example:8443', `${board.origin}1`]) {
-    const { status, body } = await refusal(t, board.stream, { origin });
-    assert.equal(status, 403, origin);
-    assert.match(body, /--allow-origin/);
+    assert.deepEqual(await shownOut(t, board.stream, origin), { code: 4403, messages: 0 }, origin);
+    const answer = await fetch(`${board.origin}/api/latest`, { headers: { Origin: origin } });
+    assert.equal(answer.status, 403);
+    assert.match(await answer.text(), /--allow-origin/);
   }
   for (const origin of [board.origin, 'https://panel.example']) {
     const { messages } = await joinWithNode(t, board.stream, { origin });
@@ -100,7 +101,7 @@ test('a page of another origin is refused with 403, one of the own and an allowe
 
 test('an origin that was not allowed on the command line is refused', async (t) => {
   const board = await Board.start(t, ...QUIET);
-  assert.equal((await refusal(t, board.stream, { origin: 'https://panel.example' })).status, 403);
+  assert.equal((await shownOut(t, board.stream, 'https://panel.example')).code, 4403);
 });
 
 test('ping is answered with its id, publish to a channel of another source is refused, what is unknown is an error, and the connection lives on', async (t) => {

@@ -28,6 +28,11 @@ export class Arrivals {
     this.#wake();
   }
 
+  /** What has arrived and nobody has read. */
+  unread() {
+    return this.all.slice(this.#read);
+  }
+
   /** Nothing more will come. */
   end() {
     this.#ended = true;

@@ -7,7 +7,7 @@ import { createServer } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { describe, test } from 'node:test';
 import WebSocket, { WebSocketServer } from 'ws';
-import { refusal } from './peers.mjs';
+import { refusal, shownOut } from './peers.mjs';
 import { Peer } from './program.mjs';
 import { Arrivals, within } from './waiting.mjs';
 
@@ -194,9 +194,9 @@ describe('our server', () => {
     assert.match(body, /chat\.v2, chat\.v1/);
   });
 
-  test('refuses a page of an origin that is not its own with 403', async (t) => {
+  test('refuses a page of an origin that is not its own with 4403', async (t) => {
     const ours = await Peer.listen(t, { origins: 'https://panel.example' });
-    assert.equal((await refusal(t, ours.url, { origin: 'https://elsewhere.example' })).status, 403);
+    assert.equal((await shownOut(t, ours.url, 'https://elsewhere.example')).code, 4403);
     const { socket } = watch(t, new WebSocket(ours.url, { origin: 'https://panel.example' }));
     await within(once(socket, 'open'), 'WebSocket');
   });

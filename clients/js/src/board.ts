@@ -19,7 +19,7 @@ export interface Options {
   maxHz?: number;
   /** Ask for numbers as typed arrays, which are not parsed and not copied. */
   binary?: boolean;
-  /** Goes with every request, as `?token=`. */
+  /** Goes with every connection, as the subprotocol entry `boardcast.auth.…`, and with every request, as `Authorization`. */
   token?: string;
   /** What opens connections, where there is no global `WebSocket` (Node before 22): `ws`. */
   WebSocket?: new (url: string, protocols?: string[]) => unknown;
@@ -50,6 +50,15 @@ const CLOSED = 'the client was closed';
 /** The board takes 8 KiB of a request's head, most of which browsers may need: a longer query is sent as a message. */
 const MOST_QUERY = 2048;
 const PROTOCOLS = ['boardcast.v1.bin', 'boardcast.v1.json'];
+
+/** What is offered. A token goes with it, since a browser's WebSocket can send no header; the board never names it. */
+function protocolsOf({ binary, token }: Options): string[] {
+  const known = binary && CAN_READ_BINARY ? PROTOCOLS : [];
+  if (token === undefined) return known;
+  const bytes = String.fromCharCode(...new TextEncoder().encode(token));
+  const entry = btoa(bytes).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '');
+  return [...(known.length > 0 ? known : ['boardcast.v1.json']), `boardcast.auth.${entry}`];
+}
 
 export class Board extends EventTarget {
   /** The address of the stream, without what is asked of it. */
@@ -84,7 +93,7 @@ export class Board extends EventTarget {
     this.token = options.token;
     const Constructor = options.WebSocket ?? globalThis.WebSocket;
     if (!Constructor) throw new TypeError('there is no WebSocket here: give one, as in new Boardcast(url, { WebSocket })');
-    const protocols = options.binary && CAN_READ_BINARY ? PROTOCOLS : [];
+    const protocols = protocolsOf(options);
     const open = (): Socket => new Constructor(this.address(), protocols) as Socket;
     this.link = new Link({ ...world, open }, {
       decode: (data) => {
@@ -116,6 +125,11 @@ export class Board extends EventTarget {
   /** Why the last connection or attempt ended, as far as that is known. */
   get reason(): string {
     return this.link.reason;
+  }
+
+  /** The close code of the last connection while there is none: 4401 wants a token, 4403 lets nobody in from here. */
+  get code(): number | null {
+    return this.link.code;
   }
 
   /** The newest reading of every channel, by name. */
@@ -179,9 +193,9 @@ export class Board extends EventTarget {
 
   /** What was. */
   history(query: HistoryQuery = {}): Promise<History> {
-    const url = this.withToken(besideStream(new URL(this.url), 'api/history'));
+    const url = besideStream(new URL(this.url), 'api/history');
     const { channels } = this.selection;
-    return fetchHistory(historyAddress(url, query, channels?.length ? channels : ['#']), query.signal);
+    return fetchHistory(historyAddress(url, query, channels?.length ? channels : ['#']), query.signal, this.token);
   }
 
   /** Ends it for good. */
@@ -194,7 +208,7 @@ export class Board extends EventTarget {
 
   /** The address of the next connection: what is asked for, and from where on. */
   private address(): string {
-    const url = this.withToken(new URL(this.url));
+    const url = new URL(this.url);
     const { channels, maxHz } = this.selection;
     const { since } = this.place;
     this.asked = this.selection;
@@ -209,11 +223,6 @@ export class Board extends EventTarget {
     if (maxHz !== undefined) url.searchParams.set('max_hz', String(maxHz));
     if (since !== null) url.searchParams.set('since', since);
     return url.href;
-  }
-
-  private withToken(url: URL): URL {
-    if (this.token !== undefined) url.searchParams.set('token', this.token);
-    return url;
   }
 
   private decode(data: unknown): Message | null {

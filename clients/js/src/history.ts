@@ -48,8 +48,9 @@ export function historyAddress(url: URL, query: HistoryQuery, filters: readonly 
 }
 
 /** Asks, and checks what comes. */
-export async function fetchHistory(url: URL, signal: AbortSignal | undefined): Promise<History> {
-  const response = await fetch(url.href, signal ? { signal } : {});
+export async function fetchHistory(url: URL, signal: AbortSignal | undefined, token: string | undefined): Promise<History> {
+  const headers: Record<string, string> = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+  const response = await fetch(url.href, { headers, ...(signal && { signal }) });
   if (!response.ok) {
     const sentence = (await response.text()).trim();
     throw new BoardcastError(`http_${response.status}`, sentence || response.statusText);

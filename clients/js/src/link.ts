@@ -54,7 +54,12 @@ const FRESH_MS = 1000;
 
 const PROBE = 'probe';
 /** The server will not have us as we are: it is asked seldom, in case it is told otherwise. */
-const REFUSED = new Set([1008, 4401, 4403]);
+const REFUSED: Readonly<Record<number, number>> = {
+  1008: BACKOFF_MAX_MS,
+  // Each wrong token counts, and five in a minute lock this address out: a few pages that were left open must not.
+  4401: 4 * BACKOFF_MAX_MS,
+  4403: 4 * BACKOFF_MAX_MS,
+};
 
 export class Link {
   /** Where things stand. */
@@ -63,6 +68,8 @@ export class Link {
   retryAt: number | null = null;
   /** What is known of why the last connection or attempt ended. */
   reason = '';
+  /** The close code of the last connection, when it is not live: 4401 wants a token, 4403 lets nobody in from here. */
+  code: number | null = null;
 
   private socket: Socket | null = null;
   private attempt = 0;
@@ -220,6 +227,7 @@ export class Link {
     this.attempt += 1;
     this.retryAt = this.world.now() + delay;
     this.reason = reason || this.reason;
+    this.code = code;
     this.startTimer(() => this.connect(), delay);
     this.enter('reconnecting');
     if (live) this.listener.lost(code, reason);
@@ -228,8 +236,9 @@ export class Link {
   /** Full jitter: clients that were cut off together come back apart. */
   private delay(code: number): number {
     const doubled = BACKOFF_FIRST_MS * 2 ** Math.min(this.attempt, 16);
-    const ceiling = REFUSED.has(code) ? BACKOFF_MAX_MS : Math.min(BACKOFF_MAX_MS, doubled);
-    const floor = REFUSED.has(code) ? BACKOFF_MAX_MS / 2 : BACKOFF_FLOOR_MS;
+    const refused = REFUSED[code];
+    const ceiling = refused ?? Math.min(BACKOFF_MAX_MS, doubled);
+    const floor = refused === undefined ? BACKOFF_FLOOR_MS : refused / 2;
     return floor + this.world.random() * (ceiling - floor);
   }
 

@@ -48,7 +48,7 @@ fn the_command_line_goes_before_the_environment_and_that_before_files() {
 #[test]
 fn a_list_in_the_environment_has_blanks_or_commas_between() {
     let environment = [("BOARDCAST_ALLOW", "203.0.113.0/24, 2001:db8::/32 198.51.100.1")];
-    assert_eq!(with("", &environment, Vec::new()).expect("fine").config.allow.len(), 3);
+    assert_eq!(with("", &environment, Vec::new()).expect("fine").config.gate.allow.len(), 3);
     let loaded = with("", &[("BOARDCAST_NAMES", "x")], Vec::new()).expect("no reason to stop");
     assert!(loaded.warnings[0].to_string().starts_with("BOARDCAST_NAMES: no setting"));
 }

@@ -19,7 +19,8 @@ use nix::{errno::Errno, sys::signal::Signal, unistd::read};
 
 use super::{
     feed::{Backoff, Feed},
-    group::{Group, Streams},
+    group::Streams,
+    launcher::{Launcher, Processes},
 };
 use crate::sources::{
     inputs::{Bell, READ},
@@ -29,15 +30,15 @@ use crate::sources::{
 /// How long what a command has left running may go on after its end.
 const LINGER: Duration = Duration::from_millis(500);
 /// From SIGTERM to SIGKILL.
-const GRACE: Duration = Duration::from_millis(1500);
+pub(super) const GRACE: Duration = Duration::from_millis(1500);
 /// From SIGKILL to the end; a process that the kernel holds is left to it.
 const LEAVE: Duration = Duration::from_millis(500);
 /// How long the thread of a source takes to end, at most.
 pub(super) const PATIENCE: Duration = Duration::from_millis(2500);
 /// How often one looks for what no descriptor tells: whether a group is empty.
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// The same for its leader, where the kernel has no pidfd (before Linux 5.3).
-const LOOK_OLD: Duration = Duration::from_millis(200);
+pub(super) const LOOK_OLD: Duration = Duration::from_millis(200);
 /// The longest time from one start to the next of one that is kept running.
 const MOST: Duration = Duration::from_secs(60);
 
@@ -49,6 +50,7 @@ pub(super) struct Job {
     pub(super) command: Vec<String>,
     pub(super) every: Option<Duration>,
     pub(super) timeout: Duration,
+    pub(super) launcher: Launcher,
 }
 
 /// Runs a command until it is told to stop.
@@ -83,7 +85,7 @@ pub(super) fn run(job: &Job, mut feed: Feed, bell: &Bell) {
 /// Runs it once, up to its end; why it did not end well.
 fn once(job: &Job, feed: &mut Feed, bell: &Bell) -> Result<(), String> {
     let (group, streams) =
-        Group::start(&job.command).map_err(|error| not_started(&job.command, &error))?;
+        job.launcher.launch(&job.command).map_err(|error| not_started(&job.command, &error))?;
     let mut run = Run::new(group, streams, feed);
     if job.every.is_some() {
         run.limit(job.timeout);
@@ -108,7 +110,7 @@ fn not_started(command: &[String], error: &io::Error) -> String {
 /// One run of a command.
 struct Run<'a> {
     feed: &'a mut Feed,
-    group: Group,
+    group: Processes,
     output: Option<OwnedFd>,
     errors: Option<OwnedFd>,
     tail: Tail,
@@ -135,7 +137,7 @@ enum Ending {
 }
 
 impl<'a> Run<'a> {
-    fn new(group: Group, streams: Streams, feed: &'a mut Feed) -> Self {
+    fn new(group: Processes, streams: Streams, feed: &'a mut Feed) -> Self {
         Self {
             feed,
             group,

@@ -22,6 +22,7 @@ use nix::libc;
 
 use super::{RunningSource, feed::Feed, running::thread_name};
 use crate::{
+    fault,
     sources::{
         Intake,
         found::files::advice,
@@ -98,7 +99,7 @@ impl Reader {
                 bell.ring();
             }
         };
-        thread::Builder::new().name(thread_name(source)).stack_size(STACK).spawn(run)?;
+        fault::spawn(thread::Builder::new().name(thread_name(source)).stack_size(STACK), run)?;
         Ok(Self { ask, answer })
     }
 

@@ -102,6 +102,11 @@ impl Group {
         self.status
     }
 
+    /// Whether [`status`](Self::status) has told its leader's end.
+    pub(super) fn has_ended(&self) -> bool {
+        self.status.is_some()
+    }
+
     /// What is readable when the leader has ended; `None` when it has, or the
     /// kernel cannot tell.
     pub(super) fn end(&self) -> Option<BorrowedFd<'_>> {

@@ -7,6 +7,8 @@
 //! | `feed` | what becomes of the bytes that it reads; its good and bad times |
 //! | `command` | a command, run every so often or kept running |
 //! | `group` | its process and all that it started: their end |
+//! | `launcher` | who starts it: this process, or a helper |
+//! | `helper` | that helper, for a server that may start nothing itself |
 //! | `file` | a file, read every so often |
 //! | `serial`, `tcp` | streams of lines that are opened again and again |
 //!
@@ -19,6 +21,8 @@ mod feed;
 mod file;
 mod gpio;
 mod group;
+mod helper;
+mod launcher;
 mod running;
 mod serial;
 mod tcp;
@@ -30,6 +34,7 @@ use std::{
 
 pub use self::running::RunningSource;
 use self::{command::Job, feed::Feed};
+pub(crate) use self::{helper::attend, launcher::Launcher};
 use super::{Intake, inputs::Input};
 use crate::{
     error::{Error, Result},
@@ -84,15 +89,30 @@ impl Running {
 /// [`Error::Io`] when the system refuses a thread; [`Error::Setting`] for a
 /// kind that this program does not have.
 pub fn start(hub: &Hub, settings: &SourceSettings, root: &Path) -> Result<Running> {
+    start_by(&Launcher::here(), hub, settings, root)
+}
+
+/// As [`start`]; the launcher starts what is a command.
+pub(crate) fn start_by(
+    launcher: &Launcher,
+    hub: &Hub,
+    settings: &SourceSettings,
+    root: &Path,
+) -> Result<Running> {
     match settings.kind {
         Kind::Gpio { .. } => gpio::start(hub, settings, root).map(Running::Lines),
         Kind::Capture { .. } => capture::start(hub, settings, root).map(Running::Lines),
-        _ => start_feed(hub, settings, root).map(Running::Feed),
+        _ => start_feed(launcher, hub, settings, root).map(Running::Feed),
     }
 }
 
 /// Starts one that reads text.
-fn start_feed(hub: &Hub, settings: &SourceSettings, root: &Path) -> Result<RunningSource> {
+fn start_feed(
+    launcher: &Launcher,
+    hub: &Hub,
+    settings: &SourceSettings,
+    root: &Path,
+) -> Result<RunningSource> {
     let intake = Intake::new(hub, &settings.name);
     intake.describe(settings.prefix.clone(), settings.fresh_for());
     let mut feed = Feed::new(intake.clone(), settings.format.clone());
@@ -100,7 +120,7 @@ fn start_feed(hub: &Hub, settings: &SourceSettings, root: &Path) -> Result<Runni
         Kind::Command { command, every, timeout } => {
             let is_document = matches!(feed.format(), Format::Pointers(_));
             feed = feed.taken_whole(every.is_some() && is_document);
-            let job = Job { command, every, timeout };
+            let job = Job { command, every, timeout, launcher: launcher.clone() };
             let patience = command::PATIENCE;
             // Its two streams, and its end.
             RunningSource::start(intake, 3, patience, move |bell| command::run(&job, feed, bell))
@@ -155,6 +175,14 @@ impl SourceSettings {
     /// start.
     pub(crate) fn declares_once(&self) -> bool {
         matches!(self.kind, Kind::Gpio { .. } | Kind::Capture { .. })
+    }
+
+    /// The words of its command, when it is one.
+    pub(crate) fn command(&self) -> Option<&[String]> {
+        match &self.kind {
+            Kind::Command { command, .. } => Some(command),
+            _ => None,
+        }
     }
 
     /// How many descriptors it takes at most.

@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use crate::sources::{Intake, inputs::Bell, sampler::FAULT};
+use crate::{
+    fault,
+    sources::{Intake, inputs::Bell, sampler::FAULT},
+};
 
 /// Resolving a name goes deepest, in the C library's modules.
 const STACK: usize = 256 * 1024;
@@ -62,7 +65,8 @@ impl RunningSource {
             }
             drop(held);
         };
-        thread::Builder::new().name(thread_name(intake.name())).stack_size(STACK).spawn(run)?;
+        let builder = thread::Builder::new().name(thread_name(intake.name())).stack_size(STACK);
+        fault::spawn(builder, run)?;
         // Its bell is one more.
         Ok(Self { intake, bell, end, patience, descriptors: descriptors + 1 })
     }

@@ -22,7 +22,10 @@ use nix::{
     sys::eventfd::{EfdFlags, EventFd},
 };
 
-use crate::pulse::{Mark, Pulse};
+use crate::{
+    fault,
+    pulse::{Mark, Pulse},
+};
 
 /// The parser goes deeper than a connection does, but not by much.
 const STACK: usize = 128 * 1024;
@@ -60,7 +63,8 @@ impl Input {
             run(&own);
             drop(end);
         };
-        let thread = thread::Builder::new().name(name.clone()).stack_size(STACK).spawn(run)?;
+        let builder = thread::Builder::new().name(name.clone()).stack_size(STACK);
+        let thread = fault::spawn(builder, run)?;
         // Its bell is one more.
         Ok(Self { name, descriptors: descriptors + 1, bell, thread: Some(thread), ended })
     }

@@ -27,7 +27,7 @@ pub use self::{
     bell::Input,
     place::{SOCKET_FOLDER, connect, socket_places},
     stdin::stdin,
-    udp::udp,
+    udp::UdpInput,
     unix::UnixInput,
 };
 use super::Intake;

@@ -19,29 +19,48 @@ use crate::{
 /// Datagrams that are read before what they say may be published.
 const AT_ONCE: usize = 256;
 
-/// Takes the lines of datagrams that come from these networks. Returns where.
-///
-/// # Errors
-/// [`Error::Io`] when the address cannot be had, or a thread.
-pub fn udp(intake: Intake, address: SocketAddr, networks: Networks) -> Result<(Input, SocketAddr)> {
-    let bound = UdpSocket::bind(address)
-        .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
-        .and_then(|socket| Ok((socket.local_addr()?, socket)));
-    let (address, socket) =
-        bound.map_err(|error| Error::io(format!("take readings at udp {address}"), error))?;
-    let mut pace = Pace::new(intake.clone());
-    let input = Input::start("bc-udp", 1, move |bell| {
-        let (mut ready, mut buffer) = (Vec::new(), vec![0; DATAGRAM]);
-        while bell.wait(&[socket.as_fd()], pace.settle(), &mut ready) {
-            if ready[0] {
-                take_waiting(&socket, &intake, &networks, &mut buffer);
-                pace.note();
+/// The socket, bound; [`start`](Self::start) takes readings.
+#[derive(Debug)]
+pub struct UdpInput {
+    socket: UdpSocket,
+    address: SocketAddr,
+}
+
+impl UdpInput {
+    /// Binds it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the address cannot be had.
+    pub fn bind(address: SocketAddr) -> Result<Self> {
+        let bound = UdpSocket::bind(address)
+            .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
+            .and_then(|socket| Ok(Self { address: socket.local_addr()?, socket }));
+        bound.map_err(|error| Error::io(format!("take readings at udp {address}"), error))
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes the lines of datagrams that come from these networks.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(self, intake: Intake, networks: Networks) -> io::Result<Input> {
+        let socket = self.socket;
+        let mut pace = Pace::new(intake.clone());
+        Input::start("bc-udp", 1, move |bell| {
+            let (mut ready, mut buffer) = (Vec::new(), vec![0; DATAGRAM]);
+            while bell.wait(&[socket.as_fd()], pace.settle(), &mut ready) {
+                if ready[0] {
+                    take_waiting(&socket, &intake, &networks, &mut buffer);
+                    pace.note();
+                }
             }
-        }
-        pace.finish();
-    });
-    let input = input.map_err(|error| Error::io("start the UDP input", error))?;
-    Ok((input, address))
+            pace.finish();
+        })
+    }
 }
 
 fn take_waiting(socket: &UdpSocket, intake: &Intake, networks: &Networks, buffer: &mut [u8]) {

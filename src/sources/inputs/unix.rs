@@ -33,9 +33,6 @@ use crate::{
     wire::line::BadLine,
 };
 
-/// Clients of the stream socket at a time; each costs a descriptor, and at
-/// most 16 KiB of an unfinished line.
-const CLIENTS: usize = 16;
 /// Datagrams that are read before what they say may be published.
 const AT_ONCE: usize = 256;
 /// How long nobody is accepted after the system had no descriptor for one.
@@ -80,18 +77,20 @@ impl UnixInput {
         &self.path
     }
 
-    /// Starts the thread.
+    /// Starts the thread. So many clients may be connected to the stream socket
+    /// at a time; each costs a descriptor, and at most 16 KiB of an unfinished
+    /// line.
     ///
     /// # Errors
     /// When the system refuses one.
-    pub fn start(self, intake: Intake) -> io::Result<Input> {
+    pub fn start(self, intake: Intake, most: usize) -> io::Result<Input> {
         let Self { listener, datagrams, bound, .. } = self;
         // One more for a client that is told that there are too many.
-        Input::start("bc-socket", CLIENTS + 3, move |bell| {
+        Input::start("bc-socket", most + 3, move |bell| {
             let pace = Pace::new(intake.clone());
             let (clients, buffer) = (Vec::new(), vec![0; DATAGRAM]);
             let server =
-                Server { listener, datagrams, clients, intake, pace, buffer, paused: None };
+                Server { listener, datagrams, clients, most, intake, pace, buffer, paused: None };
             server.run(bell);
             // Until here the names stood for someone who listens.
             drop(bound);
@@ -103,6 +102,7 @@ struct Server {
     listener: UnixListener,
     datagrams: UnixDatagram,
     clients: Vec<Client>,
+    most: usize,
     intake: Intake,
     pace: Pace,
     buffer: Vec<u8>,
@@ -156,8 +156,14 @@ impl Server {
 
     fn accept(&mut self) {
         match self.listener.accept() {
-            Ok((stream, _)) if self.clients.len() == CLIENTS => {
-                say(&stream, "error: 16 clients are connected already; end one of them\n");
+            Ok((stream, _)) if self.clients.len() >= self.most => {
+                self.intake.counts().refused_clients.increment();
+                let most = self.most;
+                let why = format!(
+                    "error: {most} clients are connected already; end one of them, or raise \
+                     socket_clients\n"
+                );
+                say(&stream, &why);
             }
             Ok((stream, _)) => {
                 if stream.set_nonblocking(true).is_ok() {

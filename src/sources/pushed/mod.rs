@@ -30,6 +30,8 @@ pub struct Counts {
     pub lines: Counter,
     /// Lines that were refused, wholly or in part.
     pub bad_lines: Counter,
+    /// Clients that were refused: there were too many.
+    pub refused_clients: Counter,
     /// Values taken.
     pub values: Counter,
 }

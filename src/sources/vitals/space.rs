@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use crate::telemetry::BootTime;
+use crate::{fault, telemetry::BootTime};
 
 /// How old a question may grow until its mount point counts as one that does
 /// not answer.
@@ -88,7 +88,7 @@ impl Askers {
             drop(alive);
         };
         let thread = thread::Builder::new().name("bc-fs".into()).stack_size(64 * 1024);
-        thread.spawn(run).map_err(|error| format!("no thread to ask with: {error}"))?;
+        fault::spawn(thread, run).map_err(|error| format!("no thread to ask with: {error}"))?;
         Ok(Asker { ask, answers, open: None, last: None })
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Archive, archive::Loaded};
-use crate::fault;
+use crate::fault::{self, Place};
 
 /// How often it is asked whether the clock is right, while a file waits for that.
 const LOOK: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ impl Keeper {
             // Nobody may wait for it any more.
             let _ = end.send(());
         };
-        thread::Builder::new().name("bc-history".into()).stack_size(256 * 1024).spawn(run)?;
+        fault::spawn(thread::Builder::new().name("bc-history".into()).stack_size(256 * 1024), run)?;
         Ok(Self { stop, ended })
     }
 
@@ -69,7 +69,7 @@ fn keep(mut archive: Archive, every: Duration, mut loaded: Loaded, told: &Receiv
         let left = due.saturating_duration_since(Instant::now());
         let sleep = if loaded == Loaded::Waiting { left.min(LOOK) } else { left };
         // A test wants to meet it in the middle of writing.
-        let sleep = if fault::planted("history") { Duration::ZERO } else { sleep };
+        let sleep = if fault::planted(Place::History) { Duration::ZERO } else { sleep };
         let told = told.recv_timeout(sleep) != Err(RecvTimeoutError::Timeout);
         loaded = archive.load();
         if told || Instant::now() >= due || sleep.is_zero() {

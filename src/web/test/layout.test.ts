@@ -66,3 +66,7 @@ test('the network is the link that carries the traffic, never the loopback', () 
   const channels = board(named(...links), { 'net/lo/rx_bytes': 9e9, 'net/docker0/rx_bytes': 8e9, 'net/eth0/rx_bytes': 0, 'net/wlan0/rx_bytes': 5e6 });
   assert.deepEqual(headlineOf(channels).network, { title: 'wlan0', rx: 'net/wlan0/rx', tx: 'net/wlan0/tx' });
 });
+
+test('a group that is called like what every object has is titled so', () => {
+  assert.deepEqual(groupsOf(board(named('constructor/a', '__proto__/a', 'toString/a'))).map(({ title }) => title).sort(), ['__proto__', 'constructor', 'toString']);
+});

@@ -27,7 +27,7 @@ try {
   const files = tests.map((name) => join(out, name.replace(/\.ts$/, '.mjs')));
   // The local time zone shows in the formatted times.
   const env = { ...process.env, TZ: 'UTC' };
-  status = spawnSync(process.execPath, ['--enable-source-maps', '--test', ...files], { stdio: 'inherit', env }).status ?? 1;
+  status = spawnSync(process.execPath, ['--enable-source-maps', '--test', ...files], { stdio: 'inherit', env, cwd: dirname(here) }).status ?? 1;
 } finally {
   await rm(out, { recursive: true, force: true });
 }

@@ -47,3 +47,7 @@ test('a counter is not squeezed by its long way from zero', () => {
 test('used of total shows the total', () => {
   assert.deepEqual(yRange(100, 120, { ...gauge, unit: 'B', max: 4096, whole: true }), [0, 4096]);
 });
+
+test('a unit that every object has is a unit like others', () => {
+  for (const unit of ['constructor', '__proto__']) assert.deepEqual(yRange(-1, 1, { ...gauge, unit }), yRange(-1, 1, { ...gauge, unit: 'furlong' }));
+});

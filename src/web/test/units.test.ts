@@ -79,6 +79,10 @@ test('numbers that are too large for a page do not break it', () => {
   assert.equal(shown(5e20, 'B'), '444\u2009089 PiB');
 });
 
+test('a unit that every object has is a unit like others', () => {
+  for (const unit of ['constructor', '__proto__', 'toString']) assert.equal(shown(21.5, unit), `21.5 ${unit}`);
+});
+
 test('axis labels are short, and drop the unit before they are cut off', () => {
   assert.equal(short(100, '%'), '100 %');
   assert.equal(short(0, 'B'), '0 B');
@@ -92,4 +96,9 @@ test('axis labels are short, and drop the unit before they are cut off', () => {
 
 test('the time of day', () => {
   assert.equal(clockTime(1763796001.9), '07:20:01');
+});
+
+test('a unit that every object answers to is one that is not known', () => {
+  assert.equal(shown(1.5, 'constructor'), '1.5 constructor');
+  assert.equal(shown(1.5, '__proto__'), '1.5 __proto__');
 });
