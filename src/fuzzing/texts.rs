@@ -4,6 +4,7 @@
 use std::{fs::File, io::Write as _, os::fd::AsRawFd, sync::OnceLock};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::de::IgnoredAny;
 
 use crate::{
     config::{self, Complaint, Config, Loaded, Request},
@@ -112,10 +113,9 @@ pub fn control(bytes: &[u8]) {
 /// What is taken is an object of that type, to any other reader of JSON, too;
 /// its id, where it has one that comes back, is the one that was sent.
 fn check_taken(text: &str, kind: &str, id: Option<&serde_json::Value>) {
-    let Ok(tree) = serde_json::from_str::<serde_json::Value>(text) else {
-        // serde_json builds no tree of this depth; ours skips what it does not need.
-        return assert!(text.matches(['[', '{']).count() > 100 || text.contains("\\u"), "{text}");
-    };
+    serde_json::from_str::<IgnoredAny>(text).expect("JSON");
+    // No tree is built of great depth or of numbers beyond f64; ours skips what it does not need.
+    let Ok(tree) = serde_json::from_str::<serde_json::Value>(text) else { return };
     assert_eq!(tree["type"], kind);
     let short =
         |id: &&serde_json::Value| id.is_number() || id.as_str().is_some_and(|id| id.len() <= 64);
