@@ -35,7 +35,7 @@ is_static() {
 }
 
 is_small() {
-    [ "$(stat -c %s "$1")" -le 2500000 ] || fail "$1 is larger than 2.5 MB"
+    [ "$(stat -c %s "$1")" -le 2600000 ] || fail "$1 is larger than 2.6 MB"
 }
 
 architecture() {
