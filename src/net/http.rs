@@ -350,7 +350,8 @@ impl Chunks {
                 let length = (*left).min(read.len());
                 body.extend(read.drain(..length));
                 *left -= length;
-                if *left > 0 {
+                // Beyond the bound, what follows is not looked at.
+                if *left > 0 || body.len() > most {
                     return Ok(false);
                 }
                 self.state = Chunk::End;
