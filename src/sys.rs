@@ -446,7 +446,10 @@ mod tests {
         assert_eq!(said.recv(), Ok(("bc-test\n".to_owned(), 1)));
         // What it held is let go of.
         assert!(said.recv().is_err());
-        assert!(spawn_detached(c"bc-test", usize::MAX / 4, || ()).is_err(), "no such memory");
+        // Where addresses have 32 bits, any size may happen to be there.
+        if cfg!(target_pointer_width = "64") {
+            assert!(spawn_detached(c"bc-test", usize::MAX / 4, || ()).is_err(), "no such memory");
+        }
     }
 
     #[test]
