@@ -356,7 +356,8 @@ pub(crate) fn spawn_detached(
     };
     let run: Box<Run> = Box::new(Box::new(named));
     let run = Box::into_raw(run);
-    let stack_bytes = stack_bytes.next_multiple_of(page_size());
+    // aarch64's glibc refuses less than 128 KiB.
+    let stack_bytes = stack_bytes.max(libc::PTHREAD_STACK_MIN).next_multiple_of(page_size());
     // SAFETY: the attributes are filled before they are used, and destroyed once;
     // `start` takes what it is given, once, and only if the thread was made.
     let result = unsafe {

@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -138,8 +138,13 @@ fn revoke(path: &Path, name: &str) -> Result<()> {
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let write = || {
-        let mut file = File::create(&beside)?;
-        file.set_permissions(fs::metadata(path)?.permissions())?;
+        // A new file, and not whatever somebody has put in its place.
+        let _ = fs::remove_file(&beside);
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
+        let old = fs::metadata(path)?;
+        // Whose it was: the server must go on reading it.
+        std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        file.set_permissions(old.permissions())?;
         file.write_all(rest.as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, path)

@@ -85,12 +85,13 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     config.limits.validate()?;
     let terminal = Terminal::now();
     let account = Account::wanted(config.user.as_deref())?;
-    // While it may be read: a key is often the administrator's alone.
-    let tls = config.tls()?.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
     // Before any thread starts: threads inherit the mask.
     let signals = block_signals()?;
     // Before anything is open that a command need not have.
     let helper = Helper::if_needed(&config, &asked, account.as_ref())?;
+    // While it may be read: a key is often the administrator's alone; the
+    // helper must not have it.
+    let tls = config.tls()?.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
     let listeners = listen(&config.listen)?;
     let listeners = match &tls {
         Some(tls) => listeners.secured(tls.clone()),

@@ -309,7 +309,7 @@ impl Conversation<'_> {
             let idle_before = !begun && slot.is_idle();
             begun = true;
             let deadline = Instant::now() + limits.head_time;
-            if idle_before && slot.enter(Phase::Head, Some(deadline)).is_err() {
+            if idle_before && slot.enter(Phase::NextHead, Some(deadline)).is_err() {
                 return Ok(None);
             }
             self.read.extend_from_slice(&buffer[..length]);
@@ -471,7 +471,7 @@ impl Conversation<'_> {
         self.socket.send_all(response.head(keep).as_bytes(), body)?;
         let pipelined = keep && !self.read.is_empty();
         let (phase, time) = match pipelined {
-            true => (Phase::Head, limits.head_time),
+            true => (Phase::NextHead, limits.head_time),
             false => (Phase::Idle, limits.keep_alive),
         };
         slot.enter(phase, Some(Instant::now() + time)).map_err(gave_way)

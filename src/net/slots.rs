@@ -17,8 +17,11 @@ use super::{limits::Limits, socket::Socket, stats::Stats};
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Its first or next request is being read.
+    /// Its first request is being read.
     Head,
+    /// A later one is: newcomers do not wait for it, or one address could hold
+    /// them up for ever, with answers in between.
+    NextHead,
     /// It waits for a next request, and gives way when room is short.
     Idle,
     /// The body of its request is being read.
@@ -205,10 +208,11 @@ impl Slots {
                 Phase::Answer => self.0.stats.late_answers.increment(),
                 Phase::Closing => self.0.stats.late_ends.increment(),
                 // Counted by its thread, which says so; or no fault.
-                Phase::Head | Phase::Body | Phase::Stream | Phase::Idle => {}
+                Phase::Head | Phase::NextHead | Phase::Body | Phase::Stream | Phase::Idle => {}
             }
             // Its thread still has something to say: 408, or a Close with 1008.
-            let speaks = matches!(place.phase, Phase::Head | Phase::Body | Phase::Stream);
+            let speaks =
+                matches!(place.phase, Phase::Head | Phase::NextHead | Phase::Body | Phase::Stream);
             place.socket.shutdown(if speaks { Shutdown::Read } else { Shutdown::Both });
         }
         // Not more often than this, however the deadlines are strewn.
@@ -515,6 +519,12 @@ mod tests {
         let _second = slots.enter(peer(2), false, socket, now, now).expect("room");
         assert!(!slots.room_for_head());
         let before = woken.load(Ordering::Relaxed);
+        // A next request on a connection holds nobody up.
+        first.enter(Phase::NextHead, None).expect("its next request");
+        assert!(slots.room_for_head());
+        first.enter(Phase::Head, None).expect("as it was");
+        assert!(!slots.room_for_head());
+        let before = woken.load(Ordering::Relaxed).max(before);
         first.enter(Phase::Stream, None).expect("a stream");
         assert_eq!(woken.load(Ordering::Relaxed), before + 1);
         assert!(slots.room_for_head());

@@ -63,7 +63,7 @@ fn of_authorization(request: &Request) -> Option<&str> {
 
 fn of_protocols(request: &Request) -> Option<Cow<'_, [u8]>> {
     let mut entries = request.header_list("sec-websocket-protocol");
-    let entry = entries.find_map(|entry| entry.strip_prefix(ENTRY))?;
+    let entry = entries.find_map(token_part)?;
     let entry = entry.trim_end_matches('=');
     Some(Cow::Owned(BASE64URL_NOPAD.decode(entry.as_bytes()).unwrap_or_default()))
 }
@@ -81,7 +81,14 @@ fn of_cookie(request: &Request) -> Option<&str> {
 
 /// Whether an entry of `Sec-WebSocket-Protocol` is no subprotocol but a token.
 pub(in crate::net) fn is_token_entry(entry: &str) -> bool {
-    entry.starts_with(ENTRY)
+    token_part(entry).is_some()
+}
+
+/// The part of an entry that is the token, however the rest is written: in
+/// whatever case, it must not be echoed.
+fn token_part(entry: &str) -> Option<&str> {
+    let (name, token) = entry.split_at_checked(ENTRY.len())?;
+    name.eq_ignore_ascii_case(ENTRY).then_some(token)
 }
 
 #[cfg(test)]
@@ -106,7 +113,7 @@ mod tests {
         for (target, lines) in [
             ("/", "Authorization: Bearer bc_x\r\n".to_owned()),
             ("/", "authorization: bearer  bc_x\r\nCookie: boardcast_token=old\r\n".to_owned()),
-            ("/?token=old", format!("Sec-WebSocket-Protocol: a, boardcast.auth.{entry}\r\n")),
+            ("/?token=old", format!("Sec-WebSocket-Protocol: a, Boardcast.Auth.{entry}\r\n")),
             ("/?a=b&token=bc%5fx", "Cookie: boardcast_token=old\r\n".to_owned()),
             ("/", "Cookie: a=b; boardcast_token=bc_x\r\n".to_owned()),
             ("/", "Authorization: Basic cGk6cGk=\r\nCookie: boardcast_token=bc_x\r\n".to_owned()),

@@ -9,7 +9,8 @@ use super::network::{Network, any};
 use crate::net::http::Request;
 
 /// Header lines by which proxies say that they speak for someone.
-const SIGNS: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+const SIGNS: [&str; 6] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
 
 /// The proxies that are believed.
 #[derive(Clone, Debug, Default)]

@@ -185,10 +185,21 @@ impl Gate {
             let Some(asker) = self.proxies.asker(request) else {
                 return forbid("the proxy's X-Forwarded-For is no list of addresses");
             };
+            // A connection may be older than the gate.
+            if let Some(sentence) = self.refuse_peer(request.peer().ip(), now) {
+                return Err(Refused::Forbidden(sentence));
+            }
             if request.peer().ip().to_canonical() != asker.address
                 && !self.networks.contains(asker.address, now)
             {
                 return Err(Refused::Forbidden(stranger(asker.address)));
+            }
+            // One that cannot be shown is a name, too, and nobody's.
+            let unreadable = ["host", "x-forwarded-host"]
+                .iter()
+                .any(|name| request.header_count(name) != request.header_lines(name).count());
+            if unreadable && !matches!(self.hosts, Hosts::Any) {
+                return Err(Refused::Forbidden(strange_name("NAME")));
             }
             if let Some(host) = asker.host.filter(|host| !self.hosts.contain(host, now)) {
                 return Err(Refused::Forbidden(strange_name(host)));

@@ -236,6 +236,22 @@ fn the_form_takes_a_token_and_the_browser_keeps_it() {
 }
 
 #[test]
+fn a_connection_that_is_older_than_the_gate_is_asked_like_a_new_one() {
+    let deny = |network: &str| vec![network.parse().expect("a network")];
+    let gate =
+        Gate { networks: Networks::local(Vec::new()).except(deny("10.0.0.9")), ..Gate::local() };
+    let judged = |peer: &str, lines: &str| {
+        let mut request = request(peer, "GET /", lines);
+        gate.judge(&mut request, &Tries::default(), Instant::now(), &|_| false)
+    };
+    assert!(matches!(judged("10.0.0.9", "Host: 10.0.0.7\r\n"), Err(Refused::Forbidden(_))));
+    assert_eq!(judged("10.0.0.8", "Host: 10.0.0.7\r\n"), Ok(()));
+    // A name that cannot be shown is nobody's.
+    let odd = judged("10.0.0.8", "Host: evil\u{e9}.example\r\n");
+    assert!(matches!(odd, Err(Refused::Forbidden(_))));
+}
+
+#[test]
 fn a_refusal_repeats_no_name_that_could_be_more() {
     for host in ["evil.example\r\nX", "<script>", &"x".repeat(300), "a b", "\u{202e}"] {
         assert!(strange_name(host).contains("--host NAME"), "{host}");
