@@ -74,7 +74,10 @@ fn tunnel(server: SocketAddr, config: ClientConfig) -> SocketAddr {
             let name = "localhost".try_into().expect("a name");
             let session = ClientConnection::new(config.clone(), name).expect("a session");
             let secret = tcp(server);
-            thread::spawn(move || Carrier { plain, secret, session, waiting: Vec::new() }.carry());
+            thread::spawn(move || {
+                let (waiting, more) = (Vec::new(), false);
+                Carrier { plain, secret, session, waiting, more }.carry();
+            });
         }
     });
     address
@@ -86,6 +89,8 @@ struct Carrier {
     session: ClientConnection,
     /// What the client has not taken yet: one reading at most.
     waiting: Vec<u8>,
+    /// The session may have more of what the server has said: no socket tells of that.
+    more: bool,
 }
 
 impl Carrier {
@@ -141,9 +146,10 @@ impl Carrier {
             Ok(0) => return Ok(false),
             Ok(length) => {
                 self.waiting.extend(&bytes[..length]);
+                self.more = true;
                 return Ok(true);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.more = false,
             Err(_) => return Ok(false),
         }
         would_go_on(self.session.read_tls(&mut self.secret))?;
@@ -160,7 +166,9 @@ impl Carrier {
             | flag(self.session.wants_write(), PollFlags::POLLOUT);
         let mut wanted =
             [PollFd::new(self.plain.as_fd(), plain), PollFd::new(self.secret.as_fd(), secret)];
-        poll(&mut wanted, PollTimeout::NONE).expect("polled");
+        let at_once = self.more && !waits;
+        let patience = if at_once { PollTimeout::ZERO } else { PollTimeout::NONE };
+        poll(&mut wanted, patience).expect("polled");
     }
 }
 
