@@ -78,7 +78,7 @@ test: setup $(client)/node_modules/.all $(web)/node_modules/.all page
 	$(CARGO) test --all-features
 	$(CARGO) check --all-targets --no-default-features
 	$(CARGO) build --bins --examples --features tls
-	cd tests/peers && BOARDCAST=$(target)/debug/boardcast npm test --silent
+	cd tests/peers && BOARDCAST=$(target)/debug/boardcast timeout --kill-after=10 1200 npm test --silent
 
 bench: setup page
 	$(CARGO) bench --bench steps

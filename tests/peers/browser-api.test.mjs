@@ -1,7 +1,8 @@
 // What the article's API shows in Chromium with our server at the other end.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before } from 'node:test';
+import { test } from './deadline.mjs';
 import { launch, Tab } from './browser.mjs';
 import { Peer } from './program.mjs';
 import { within } from './waiting.mjs';

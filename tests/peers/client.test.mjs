@@ -6,13 +6,13 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join as path } from 'node:path';
-import { test } from 'node:test';
+import { test } from './deadline.mjs';
 import { pathToFileURL } from 'node:url';
 import WebSocket from 'ws';
 import { Board } from './program.mjs';
 import { Link, seeded } from './proxy.mjs';
 import { account, recordOf } from './record.mjs';
-import { Arrivals, within } from './waiting.mjs';
+import { Arrivals, until, within } from './waiting.mjs';
 
 // What a browser has: the client hears of it when "the page is looked at again", and does not wait any longer.
 globalThis.document = new EventTarget();
@@ -107,10 +107,7 @@ test('what is published arrives, and a refusal is told by its name', async (t) =
   const { client, of } = await join(t, board);
   await of('hello');
   await within(client.publish({ 'room/temperature': 21.5 }), 'answer');
-  const arrived = async () => {
-    while (client.latest.get('room/temperature')?.value !== 21.5) await new Promise((done) => setTimeout(done, 10));
-  };
-  await within(arrived(), 'reading');
+  await until(() => client.latest.get('room/temperature')?.value === 21.5, 'reading');
   await assert.rejects(within(client.publish({ 'cpu/usage': 7 }), 'answer'), { code: 'refused' });
 });
 
@@ -119,13 +116,11 @@ test('what was can be asked for', async (t) => {
   const { client, of } = await join(t, board);
   await of('hello');
   const filled = async () => {
-    for (;;) {
-      const { t: instants, channels } = await client.history({ channels: 'mem/used', last: '1m' });
-      const { mean } = channels.get('mem/used') ?? { mean: [] };
-      if (mean.some((value) => value > 0)) return { instants, mean };
-    }
+    const { t: instants, channels } = await client.history({ channels: 'mem/used', last: '1m' });
+    const { mean } = channels.get('mem/used') ?? { mean: [] };
+    return mean.some((value) => value > 0) && { instants, mean };
   };
-  const { instants, mean } = await within(filled(), 'history');
+  const { instants, mean } = await until(filled, 'history');
   assert.equal(instants.length, mean.length);
   await assert.rejects(client.history({ channels: '#', last: 'yesterday' }), { code: 'http_400' });
 });

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { test } from 'node:test';
+import { test } from './deadline.mjs';
 import { WebSocket } from 'ws';
 import { startExample } from './program.mjs';
 import { Arrivals, within } from './waiting.mjs';

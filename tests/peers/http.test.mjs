@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { after, before, describe, test } from 'node:test';
+import { after, before, describe } from 'node:test';
+import { test } from './deadline.mjs';
 import { promisify } from 'node:util';
 import { Board } from './program.mjs';
 import { DEADLINE_MS } from './waiting.mjs';

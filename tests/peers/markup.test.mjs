@@ -6,7 +6,8 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before } from 'node:test';
+import { test } from './deadline.mjs';
 import { launch, Tab } from './browser.mjs';
 import { Board, folder } from './program.mjs';
 

@@ -6,7 +6,8 @@
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before } from 'node:test';
+import { test } from './deadline.mjs';
 import { DESKTOP, launch, launchToSleep, PHONE, Tab } from './browser.mjs';
 import { joinWithNode } from './peers.mjs';
 import { Board } from './program.mjs';

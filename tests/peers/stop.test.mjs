@@ -1,7 +1,8 @@
 // `systemctl stop` and Ctrl-C: every client is told, and the program ends by itself.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before } from 'node:test';
+import { test } from './deadline.mjs';
 import { launch, Tab } from './browser.mjs';
 import { Board } from './program.mjs';
 import { joinWithNode, joinWithPython } from './peers.mjs';

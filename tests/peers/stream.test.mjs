@@ -1,7 +1,7 @@
 // What arrives at `/ws`, seen by clients of other languages.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test } from './deadline.mjs';
 import { Board } from './program.mjs';
 import { joinWithNode, PEERS, refusal, shownOut } from './peers.mjs';
 import { within } from './waiting.mjs';

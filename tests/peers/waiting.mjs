@@ -16,6 +16,23 @@ export async function within(promise, what, ms = DEADLINE_MS) {
   }
 }
 
+/** What `look` gives as soon as that is something; asks again and again, and no longer than a test may wait. */
+export async function until(look, what) {
+  let late = false;
+  const search = async () => {
+    while (!late) {
+      const found = await look();
+      if (found) return found;
+      await new Promise((again) => setTimeout(again, 10));
+    }
+  };
+  try {
+    return await within(search(), what);
+  } finally {
+    late = true;
+  }
+}
+
 /** What has arrived so far, in order, and a place to read it from. */
 export class Arrivals {
   all = [];

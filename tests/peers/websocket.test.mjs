@@ -5,11 +5,12 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
+import { test } from './deadline.mjs';
 import WebSocket, { WebSocketServer } from 'ws';
 import { refusal, shownOut } from './peers.mjs';
 import { Peer } from './program.mjs';
-import { Arrivals, within } from './waiting.mjs';
+import { Arrivals, until, within } from './waiting.mjs';
 
 /** Node's end: what comes to it, and how it ends. */
 function watch(t, socket) {
@@ -212,11 +213,7 @@ describe('our server', () => {
       const { socket } = watch(t, new WebSocket(ours.url));
       return once(socket, 'open').then(() => true, () => false);
     };
-    let late = false;
-    const inTheEnd = async () => {
-      while (!late && !(await opens()));
-    };
-    await within(inTheEnd(), 'place for another').finally(() => (late = true));
+    await until(opens, 'place for another');
   });
 
   test('knows the address and port of its client', async (t) => {
