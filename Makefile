@@ -20,7 +20,7 @@
 #
 #   make cross TARGET=…         a static binary, with Debian's compiler; FEATURES=tls: one that speaks TLS
 #   make cross-docker TARGET=…  with `cross` and Docker or Podman instead
-#   make test-arm               every test against each static binary, ARM's emulated
+#   make test-arm               others' clients against each static binary, ARM's emulated; every test on ARMv6, ALL=1: on each
 #   make sizes                  what each binary weighs, and why
 
 .DEFAULT_GOAL := run
