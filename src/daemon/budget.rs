@@ -29,6 +29,9 @@ const MIB: u64 = 1 << 20;
 /// beside the stack 13 (glibc) to 28 KiB (musl) are mapped.
 const TOUCHED: u64 = 18 * KIB;
 const MAPPED: u64 = 28 * KIB;
+/// What its TLS session adds (`tests/it/tls_stress.rs`: 17.5 KiB at rest), and
+/// one record on its way.
+const SESSION: u64 = 36 * KIB;
 /// What the kernel keeps for one: a thread with its stack, a socket.
 const KERNEL: u64 = 32 * KIB;
 /// For tables, batches and readers that grow with the channels.
@@ -148,7 +151,8 @@ impl<'a> Share<'a> {
                 (taken.resident + threads * (THREAD + KERNEL), TOUCHED + buffers + KERNEL + send)
             }
         };
-        Self { config, room: room.bytes, own: own + GROWTH, connection }
+        let session = if config.tls_cert.is_some() { SESSION } else { 0 };
+        Self { config, room: room.bytes, own: own + GROWTH, connection: connection + session }
     }
 
     fn needed(&self) -> u64 {
