@@ -11,6 +11,7 @@ use crate::{
     cert::Cert,
     config::{Config, Flags, KEYS, Key, PORT, Request, Shape},
     doctor::Doctor,
+    mdns::Discover,
     net::Role,
     put::Put,
     token::{self, Task, Token},
@@ -123,6 +124,17 @@ enum Command {
         /// Replace what is there; a server that runs takes it up by itself.
         #[arg(long)]
         force: bool,
+    },
+    /// List the boards on this network: name, page, host, version.
+    ///
+    /// They are asked over multicast DNS. Exit code 1 when none has answered.
+    Discover {
+        /// Wait so many seconds for answers.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = value_parser!(u64).range(1..=60))]
+        timeout: u64,
+        /// Print JSON: an array of objects with device, url, host and version.
+        #[arg(long)]
+        json: bool,
     },
     /// Say what was found on this board, what was not and why, with the mend.
     ///
@@ -351,6 +363,8 @@ pub enum Asked {
     Token(Token),
     /// Make a certificate.
     Cert(Cert),
+    /// List the boards on this network.
+    Discover(Discover),
     /// Look what is wrong with this board.
     Doctor(Doctor),
     /// Print this and end.
@@ -385,6 +399,10 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
         Some(Command::Channels(what)) => return what.into_watch(None).map(Asked::Channels),
         Some(Command::Cert { names, out, force }) => {
             return Ok(Asked::Cert(Cert { names, out, force }));
+        }
+        Some(Command::Discover { timeout, json }) => {
+            let time = std::time::Duration::from_secs(timeout);
+            return Ok(Asked::Discover(Discover { time, json }));
         }
         Some(Command::Doctor { port, json, root }) => {
             return Ok(Asked::Doctor(Doctor { root, port, json }));

@@ -53,7 +53,7 @@
 //! | [`sources`] | where readings come from: the sampler, and what is pushed in |
 //! | `web` | the page, embedded |
 //! | [`App`] | joins hub, page and engine: routes and the stream |
-//! | [`config`], [`token`], [`watch`], [`put`], [`cert`], [`doctor`], [`cli`], `service`, [`daemon`] | the program: settings, tokens, the terminal client, what pushes readings, what makes a certificate, what looks after the board, the command line, the server as a service |
+//! | [`config`], [`token`], [`watch`], [`put`], [`cert`], [`mdns`], [`doctor`], [`cli`], `service`, [`daemon`] | the program: settings, tokens, the terminal client, what pushes readings, what makes a certificate, what tells the network, what looks after the board, the command line, the server as a service |
 //!
 //! The invariants are in ARCHITECTURE.md, beside the source.
 
@@ -68,6 +68,7 @@ mod fault;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod mdns;
 pub mod message;
 pub mod net;
 pub mod pulse;

@@ -578,6 +578,18 @@ pub static KEYS: &[Key] = &[
     )
     .flag("no-sandbox", ""),
     Key::new(
+        "mdns",
+        Shape::Truth,
+        "Tell the local network of this board, unless it listens on the loopback alone \
+         [default: true, in builds that can; --no-mdns]",
+        |config, values| {
+            config.mdns = truth(values)?;
+            Ok(())
+        },
+        |config| vec![config.mdns.to_string()],
+    )
+    .flag("no-mdns", ""),
+    Key::new(
         "max_connections",
         Shape::Count,
         "Connections in all, of which an eighth is kept for plain HTTP [default: 128]",

@@ -95,6 +95,8 @@ pub struct Config {
     pub user: Option<String>,
     /// Whether a sandbox is closed around the server.
     pub sandbox: bool,
+    /// Whether the network is told of this board.
+    pub mdns: bool,
     /// The engine's bounds.
     pub limits: Limits,
     /// The sources that the settings name.
@@ -235,6 +237,7 @@ impl Default for Config {
             udp: None,
             user: None,
             sandbox: true,
+            mdns: true,
             limits: Limits::default(),
             sources: Vec::new(),
             rules: Rules::default(),

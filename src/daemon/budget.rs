@@ -18,6 +18,7 @@
 use super::room::{Kind, Room, Taken};
 use crate::{
     config::{Config, SocketPlace, show_size},
+    mdns::Announcement,
     purse::Plan,
 };
 
@@ -139,7 +140,9 @@ impl<'a> Share<'a> {
         let keeper = if config.history_file.is_some() { KEEPER } else { 0 };
         let stacks =
             STACKS + workers * WORKER + inputs * INPUT + sources * SOURCE + SENSORS + keeper;
-        let threads = 9 + workers + inputs + 2 * sources;
+        let announcer = if config.mdns { Announcement::STACK } else { 0 };
+        let stacks = stacks + announcer;
+        let threads = 9 + workers + inputs + 2 * sources + u64::from(announcer > 0);
         let unread = limits.control_bytes.max(2 * limits.head_bytes) as u64;
         let buffers = limits.read_buffer as u64 + unread;
         let (stack, send) = (limits.stack_bytes as u64, limits.send_buffer as u64);

@@ -49,6 +49,7 @@ use crate::{
     app::App,
     config::{Config, PORT, Request, SocketPlace},
     error::{Error, Result},
+    mdns::{Announced, Announcement},
     net::{self, Ended, Limits, Listeners, Tls},
     purse::Plan,
     service,
@@ -169,6 +170,9 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     let settings =
         settings.map_err(|error| Error::io("start the thread of the settings", error))?;
     app.at_stop(settings.stopper());
+    if let Some(announcement) = announce(&config, &device, engine.addresses()) {
+        app.at_stop(move || drop(announcement));
+    }
     app.at_hang_up(on_hang_up(terminal, settings.reloader(), engine.stopper()));
     if let Some(keeper) = &keeper {
         // Behind the last reading, and while the connections close.
@@ -355,6 +359,23 @@ fn serve_fewer(limits: &mut Limits, affordable: usize, because: &str) {
     );
     limits.reserved_for_http = limits.reserved_for_http.min(affordable / 8);
     limits.connections = affordable;
+}
+
+/// Tells the network of this board. Without that it is only harder to find.
+fn announce(config: &Config, device: &str, listening: &[SocketAddr]) -> Option<Announcement> {
+    let host = device_host()?;
+    let announced = Announced {
+        device,
+        host: host.split('.').next().unwrap_or(&host),
+        listening,
+        secure: config.tls_cert.is_some(),
+        base_path: &config.gate.base_path,
+    };
+    let started = if config.mdns { Announcement::start(&announced) } else { Ok(None) };
+    started.unwrap_or_else(|error| {
+        log::warn!("the network is not told of this board: {error}");
+        None
+    })
 }
 
 /// Makes everything fit into the memory that there is, before any of it is

@@ -30,6 +30,7 @@ mod injected;
 mod inputs;
 mod lines;
 mod listing;
+mod mdns;
 mod memory;
 mod misbehaviour;
 #[cfg(debug_assertions)]

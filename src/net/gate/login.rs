@@ -10,7 +10,10 @@ use data_encoding::BASE64;
 use percent_encoding::percent_decode;
 use sha2::{Digest, Sha256};
 
-use super::{Gate, Refused, Tries, credentials::{COOKIE, SECURE_COOKIE}};
+use super::{
+    Gate, Refused, Tries,
+    credentials::{COOKIE, SECURE_COOKIE},
+};
 use crate::net::http::{Request, Response};
 
 /// Where it is.
