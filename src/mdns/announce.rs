@@ -1,7 +1,7 @@
 //! What a board says to its network, until it stops.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -66,7 +66,7 @@ impl Announced<'_> {
         let new = |addresses: &[IpAddr]| {
             ServiceInfo::new(service, name, &host, addresses, port, &properties[..])
         };
-        let named: Vec<_> = self.listening.iter().map(|address| address.ip()).collect();
+        let named: Vec<_> = self.listening.iter().map(SocketAddr::ip).collect();
         if named.iter().any(IpAddr::is_unspecified) {
             return Ok(new(&[])?.enable_addr_auto());
         }

@@ -7,6 +7,10 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Announcement(std::convert::Infallible);
 
+impl Drop for Announcement {
+    fn drop(&mut self) {}
+}
+
 impl Announcement {
     /// The stack of its thread, in bytes.
     pub const STACK: u64 = 0;
