@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::Batch;
+use super::{Batch, Origin};
 
 /// Memory that an entry takes beside its batch and its forms: itself and the
 /// headers of its four allocations.
@@ -23,6 +23,8 @@ type Form = (u64, Option<Bytes>);
 #[derive(Debug)]
 struct Entry {
     batch: Batch,
+    /// Whose it is, in a fleet's ring.
+    origin: Option<Box<Origin>>,
     forms: Vec<Form>,
     /// What the forms take. Bytes that two of them share count once.
     forms_size: usize,
@@ -30,7 +32,8 @@ struct Entry {
 
 impl Entry {
     fn size(&self) -> usize {
-        OVERHEAD + self.batch.size() + self.forms_size
+        let origin = if self.origin.is_some() { size_of::<Origin>() + 16 } else { 0 };
+        OVERHEAD + self.batch.size() + self.forms_size + origin
     }
 
     fn keep(&mut self, name: u64, frame: Option<Bytes>) {
@@ -89,10 +92,21 @@ impl Ring {
 
     /// Appends a batch, which gets the next number.
     pub(super) fn push(&mut self, batch: Batch) {
-        let entry = Entry { batch, forms: Vec::new(), forms_size: 0 };
+        self.push_from(batch, None, &mut |_, _| {});
+    }
+
+    /// As [`push`](Self::push), with whose it is. `gone` is told the number and
+    /// the origin of what has to make room for it.
+    pub(super) fn push_from(
+        &mut self,
+        batch: Batch,
+        origin: Option<Box<Origin>>,
+        gone: &mut dyn FnMut(u64, &Origin),
+    ) {
+        let entry = Entry { batch, origin, forms: Vec::new(), forms_size: 0 };
         self.bytes += entry.size();
         self.entries.push_back(entry);
-        self.shrink();
+        self.shrink(gone);
     }
 
     fn index(&self, seq: u64) -> Option<usize> {
@@ -103,6 +117,11 @@ impl Ring {
     /// Batch `seq`, if it is still here.
     pub(super) fn batch(&self, seq: u64) -> Option<&Batch> {
         Some(&self.entries[self.index(seq)?].batch)
+    }
+
+    /// Whose batch `seq` is, if it is still here and a device's of a fleet.
+    pub(super) fn origin(&self, seq: u64) -> Option<&Origin> {
+        self.entries[self.index(seq)?].origin.as_deref()
     }
 
     /// The form of this name of batch `seq`, if it is kept.
@@ -121,7 +140,8 @@ impl Ring {
         self.bytes += more;
         self.of_forms += more;
         self.first_formed = self.first_formed.min(seq);
-        self.shrink();
+        // Forms alone make room for forms.
+        self.shrink(&mut |_, _| {});
     }
 
     /// Drops every form: what they say no longer holds.
@@ -132,12 +152,15 @@ impl Ring {
 
     /// Keeps the budget. The newest batch stays whatever its size: it is at
     /// most one of the bounded batches over.
-    fn shrink(&mut self) {
+    fn shrink(&mut self, gone: &mut dyn FnMut(u64, &Origin)) {
         let for_batches = self.budget - self.budget / 8;
         while self.bytes - self.of_forms > for_batches && self.entries.len() > 1 {
             let Some(entry) = self.entries.pop_front() else { break };
             self.bytes -= entry.size();
             self.of_forms -= entry.forms_size;
+            if let Some(origin) = &entry.origin {
+                gone(self.first, origin);
+            }
             self.first += 1;
         }
         self.first_formed = self.first_formed.max(self.first);

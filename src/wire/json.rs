@@ -224,7 +224,7 @@ pub fn data(
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let mut map = serializer.serialize_map(None)?;
             for (id, values) in self.0.columns().filter(|column| (self.2)(column.0)) {
-                let Some(state) = self.1.get(id.get() as usize) else { continue };
+                let Some(state) = ChannelState::find(self.1, id) else { continue };
                 let name = state.channel.name.as_str();
                 match values {
                     [value] => map.serialize_entry(name, &Shown(value, &state.channel))?,
