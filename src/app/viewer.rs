@@ -113,9 +113,9 @@ impl Telemetry {
 
     /// A subscription, made ready for a worker.
     pub(super) fn wish(&self, asked: Subscription, id: Option<serde_json::Value>) -> Wish {
-        let Subscription { filters, pace, since } = asked;
+        let Subscription { filters, pace, since, places } = asked;
         let selection = self.0.selections.get(filters, &self.0.hub);
-        Wish { selection, pace, since, id, quiet: false }
+        Wish { selection, pace, since, places, id, quiet: false }
     }
 
     /// What the query of `/ws` asks. One for nothing only waits for a
@@ -274,6 +274,7 @@ impl Viewer {
             synced: view.wall().synced,
             heartbeat: HEARTBEAT.as_secs(),
             may_publish: self.may_publish,
+            fleet: false,
         };
         let mask = self.selection.mask(view.channels());
         self.first.extend(text_frames(&json::hello(&hello, selected(view, &mask))));
