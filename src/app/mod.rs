@@ -73,6 +73,8 @@ pub struct App {
     at_stop: Mutex<Option<Vec<Call>>>,
     /// Whose pages may show ours in a frame: `frame-ancestors`.
     frames: RwLock<String>,
+    /// Who else has something to say in `/metrics`.
+    counting: OnceLock<Box<dyn Fn(&mut prometheus::Page) + Send + Sync>>,
     /// Called on SIGHUP.
     at_hang_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -110,6 +112,7 @@ impl App {
             plan: OnceLock::new(),
             at_stop,
             frames: RwLock::new("'self'".into()),
+            counting: OnceLock::new(),
             at_hang_up,
         })
     }
@@ -169,6 +172,12 @@ impl App {
     pub fn at_hang_up(&self, call: impl Fn() + Send + Sync + 'static) {
         // There is one thing to do then, and one who knows it.
         let _ = self.at_hang_up.set(Box::new(call));
+    }
+
+    /// Has this add to `/metrics`; the first call counts.
+    pub(crate) fn count_by(&self, describe: impl Fn(&mut prometheus::Page) + Send + Sync + 'static) {
+        // A fleet server has one fleet.
+        let _ = self.counting.set(Box::new(describe));
     }
 
     fn stream(&self, request: &Request) -> Answer {
@@ -275,6 +284,10 @@ impl App {
 
     fn metrics(&self) -> Response {
         let mut page = prometheus::Page::default();
+        // Before the hub is locked, which it may want itself.
+        if let Some(describe) = self.counting.get() {
+            describe(&mut page);
+        }
         if let Some(engine) = self.engine.get() {
             engine.describe(&mut page);
         }

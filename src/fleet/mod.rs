@@ -36,6 +36,7 @@ use std::{
 };
 
 use self::intake::Device;
+pub(crate) use self::settings::boards;
 pub use self::{
     board::{Link, Links},
     settings::{BoardPlace, FleetSettings},

@@ -1,15 +1,15 @@
 //! What a fleet server is told.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use crate::{
     error::{Error, Result},
-    telemetry::{Filters, MAX_NAME},
+    telemetry::{Filter, Filters, FleetBounds, MAX_NAME},
     watch::address,
 };
 
 /// The most boards that a server has links of its own to.
-pub const MAX_BOARDS: usize = 64;
+const MAX_BOARDS: usize = 64;
 
 /// Where a board is, and what it is called here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,11 @@ pub struct FleetSettings {
     /// After how long without a word it is forgotten. Default a day.
     pub forget_after: Duration,
     /// The channels that have a history. Default: none.
-    pub history: Filters,
+    pub history: Vec<Filter>,
+    /// The file with the token that is shown to boards.
+    pub token_file: Option<PathBuf>,
+    /// Certificates to trust at boards, in place of the system's.
+    pub authority: Option<PathBuf>,
 }
 
 impl Default for FleetSettings {
@@ -45,9 +49,52 @@ impl Default for FleetSettings {
             channels_each: 1024,
             offline_after: Duration::from_secs(60),
             forget_after: Duration::from_secs(86_400),
-            history: Filters::default(),
+            history: Vec::new(),
+            token_file: None,
+            authority: None,
         }
     }
+}
+
+impl FleetSettings {
+    /// The bounds of the hub.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when there are too many filters.
+    pub fn bounds(&self) -> Result<FleetBounds> {
+        let history = Filters::parse(self.history.iter().map(Filter::as_str));
+        let history = history.map_err(|why| Error::Setting(format!("history_channels: {why}")))?;
+        Ok(FleetBounds {
+            devices: self.max_devices,
+            channels_each: self.channels_each,
+            history,
+        })
+    }
+}
+
+/// Reads what `--board` says, each time.
+///
+/// # Errors
+/// [`Error::Setting`] or [`Error::Url`] when one is none, two have the same
+/// name, or there are more than [`MAX_BOARDS`].
+pub(crate) fn boards(list: &[String]) -> Result<Vec<BoardPlace>> {
+    let mut boards: Vec<BoardPlace> = Vec::new();
+    for text in list {
+        let board: BoardPlace = text.parse()?;
+        if boards.iter().any(|other| other.name == board.name) {
+            let name = &board.name;
+            return Err(Error::Setting(format!(
+                "{text:?}: there is a board {name} already; name it, as in {name}-2={text}"
+            )));
+        }
+        boards.push(board);
+    }
+    if boards.len() > MAX_BOARDS {
+        return Err(Error::Setting(format!(
+            "more than {MAX_BOARDS} boards: let them publish to a broker, and use --mqtt"
+        )));
+    }
+    Ok(boards)
 }
 
 /// A foreign name as one level.
