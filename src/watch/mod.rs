@@ -232,7 +232,8 @@ fn snapshot(asked: &Watch, mut hear: impl FnMut(&str, &Heard) -> Result<()>) -> 
         let heard = board.hear(text, Instant::now())?;
         hear(text, &heard)?;
         match heard {
-            Heard::Snapshot { complete: true } => break,
+            Heard::Snapshot { complete: true } if !board.is_fleet => break,
+            Heard::Whole => break,
             Heard::Error(sentence) => return Err(Error::Setting(sentence)),
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! A client of a fleet: many devices behind one cursor.
 //!
 //! ```text
-//! hello · devices · [subscribed] · of each device: channels, snapshot · data · data · …
+//! hello · devices · [subscribed] · of each device: channels, snapshot · heartbeat · data · data · …
 //! ```
 //!
 //! What a newcomer gets is made device by device, as its socket takes it: a
@@ -222,6 +222,10 @@ impl Viewer {
                 let before = self.first.len();
                 self.take_turn(view, device, &turn, &mask);
                 bytes += self.first.range(before..).map(Bytes::len).sum::<usize>();
+            }
+            if !self.has_turns() {
+                let wall = self.shared.hub.clock().wall();
+                return self.first.push_back(text_frame(&json::heartbeat(self.seq, wall)));
             }
         }
     }
