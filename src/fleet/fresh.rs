@@ -88,17 +88,13 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn at(seconds: f64) -> BootTime {
-        BootTime::new(Duration::from_secs_f64(seconds))
+        BootTime::new(Duration::from_secs_f64(10_000.0 + seconds))
     }
 
-    /// One that is heard every `interval` seconds, from 100 s to 200 s.
+    /// One that was heard every `interval` seconds, at last at 0.
     fn heard_every(interval: f64) -> Freshness {
-        let mut fresh = Freshness::new(at(100.0));
-        let mut now = 100.0;
-        while now + interval <= 200.0 {
-            now += interval;
-            fresh.hear(at(now));
-        }
+        let mut fresh = Freshness::new(at(-10.0 * interval));
+        (0..10).rev().for_each(|number| fresh.hear(at(f64::from(-number) * interval)));
         fresh
     }
 
@@ -109,38 +105,39 @@ mod tests {
     #[test]
     fn one_that_falls_silent_is_stale_then_offline() {
         let fresh = heard_every(1.0);
-        let words = [200.0, 204.9, 205.1, 259.9, 260.1].map(|seconds| word(&fresh, seconds));
+        let words = [0.0, 4.9, 5.1, 59.9, 60.1].map(|seconds| word(&fresh, seconds));
         assert_eq!(words, ["online", "online", "stale", "stale", "offline"]);
         let fresh = heard_every(10.0);
-        assert_eq!([229.0, 231.0].map(|s| word(&fresh, s)), ["online", "stale"]);
+        assert_eq!([29.0, 31.0].map(|s| word(&fresh, s)), ["online", "stale"]);
         // One that is seldom heard is not offline before it is stale.
         let fresh = heard_every(50.0);
-        assert_eq!([259.0, 349.0, 351.0].map(|s| word(&fresh, s)), ["online", "stale", "offline"]);
+        assert_eq!([59.0, 61.0, 149.0].map(|s| word(&fresh, s)), ["online", "stale", "stale"]);
+        assert_eq!(word(&fresh, 151.0), "offline");
     }
 
     #[test]
     fn a_burst_does_not_make_a_slow_one_stale_and_a_habit_is_forgotten() {
         let mut fresh = heard_every(10.0);
         for number in 0..8 {
-            fresh.hear(at(200.0 + f64::from(number) * 0.01));
+            fresh.hear(at(f64::from(number) * 0.01));
         }
-        assert_eq!(word(&fresh, 209.9), "online");
+        assert_eq!(word(&fresh, 9.9), "online");
         for number in 0..100 {
-            fresh.hear(at(201.0 + f64::from(number) * 0.1));
+            fresh.hear(at(1.0 + f64::from(number) * 0.1));
         }
-        assert_eq!(word(&fresh, 217.0), "stale");
+        assert_eq!(word(&fresh, 17.0), "stale");
     }
 
     #[test]
     fn who_is_away_is_offline_at_once_until_it_is_heard() {
         let mut fresh = heard_every(1.0);
-        fresh.leave(at(201.0), "no connection");
-        fresh.leave(at(205.0), "refused");
-        assert_eq!(fresh.status(at(205.0), MINUTE).1.as_deref(), Some("refused"));
-        fresh.hear(at(230.0));
-        assert_eq!(word(&fresh, 230.0), "online");
-        assert_eq!(word(&fresh, 270.0), "online", "its habits are not known yet");
-        assert_eq!(word(&fresh, 276.0), "stale");
-        assert_eq!(fresh.silence(at(290.0)), MINUTE);
+        fresh.leave(at(1.0), "no connection");
+        fresh.leave(at(5.0), "refused");
+        assert_eq!(fresh.status(at(5.0), MINUTE).1.as_deref(), Some("refused"));
+        fresh.hear(at(30.0));
+        assert_eq!(word(&fresh, 30.0), "online");
+        assert_eq!(word(&fresh, 70.0), "online", "its habits are not known yet");
+        assert_eq!(word(&fresh, 76.0), "stale");
+        assert_eq!(fresh.silence(at(90.0)), MINUTE);
     }
 }

@@ -23,8 +23,6 @@ type Form = (u64, Option<Bytes>);
 #[derive(Debug)]
 struct Entry {
     batch: Batch,
-    /// Whose it is, in a fleet's ring.
-    origin: Option<Box<Origin>>,
     forms: Vec<Form>,
     /// What the forms take. Bytes that two of them share count once.
     forms_size: usize,
@@ -32,8 +30,7 @@ struct Entry {
 
 impl Entry {
     fn size(&self) -> usize {
-        let origin = if self.origin.is_some() { size_of::<Origin>() + 16 } else { 0 };
-        OVERHEAD + self.batch.size() + self.forms_size + origin
+        OVERHEAD + self.batch.size() + self.forms_size
     }
 
     fn keep(&mut self, name: u64, frame: Option<Bytes>) {
@@ -58,6 +55,8 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Ring {
     entries: VecDeque<Entry>,
+    /// In a fleet's ring, whose each entry is; elsewhere empty.
+    origins: VecDeque<Origin>,
     /// The sequence number of the first entry, or of the next one to come.
     first: u64,
     /// No entry before this one has a form.
@@ -71,8 +70,8 @@ pub(super) struct Ring {
 impl Ring {
     /// A ring whose first batch will have the number `first`.
     pub(super) fn new(first: u64, budget: usize) -> Self {
-        let entries = VecDeque::new();
-        Self { entries, first, first_formed: first, bytes: 0, of_forms: 0, budget }
+        let (entries, origins) = Default::default();
+        Self { entries, origins, first, first_formed: first, bytes: 0, of_forms: 0, budget }
     }
 
     /// The oldest sequence number that is still here (the next one, if none is).
@@ -92,20 +91,24 @@ impl Ring {
 
     /// Appends a batch, which gets the next number.
     pub(super) fn push(&mut self, batch: Batch) {
-        self.push_from(batch, None, &mut |_, _| {});
+        let entry = Entry { batch, forms: Vec::new(), forms_size: 0 };
+        self.bytes += entry.size();
+        self.entries.push_back(entry);
+        self.shrink(&mut |_, _| {});
     }
 
-    /// As [`push`](Self::push), with whose it is. `gone` is told the number and
-    /// the origin of what has to make room for it.
+    /// As [`push`](Self::push), with whose it is: all are, in a ring, or none.
+    /// `gone` is told the number and the origin of what has to make room for it.
     pub(super) fn push_from(
         &mut self,
         batch: Batch,
-        origin: Option<Box<Origin>>,
+        origin: Origin,
         gone: &mut dyn FnMut(u64, &Origin),
     ) {
-        let entry = Entry { batch, origin, forms: Vec::new(), forms_size: 0 };
-        self.bytes += entry.size();
+        let entry = Entry { batch, forms: Vec::new(), forms_size: 0 };
+        self.bytes += entry.size() + size_of::<Origin>();
         self.entries.push_back(entry);
+        self.origins.push_back(origin);
         self.shrink(gone);
     }
 
@@ -121,7 +124,7 @@ impl Ring {
 
     /// Whose batch `seq` is, if it is still here and a device's of a fleet.
     pub(super) fn origin(&self, seq: u64) -> Option<&Origin> {
-        self.entries[self.index(seq)?].origin.as_deref()
+        self.origins.get(self.index(seq)?)
     }
 
     /// The form of this name of batch `seq`, if it is kept.
@@ -158,8 +161,9 @@ impl Ring {
             let Some(entry) = self.entries.pop_front() else { break };
             self.bytes -= entry.size();
             self.of_forms -= entry.forms_size;
-            if let Some(origin) = &entry.origin {
-                gone(self.first, origin);
+            if let Some(origin) = self.origins.pop_front() {
+                self.bytes -= size_of::<Origin>();
+                gone(self.first, &origin);
             }
             self.first += 1;
         }

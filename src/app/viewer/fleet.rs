@@ -106,14 +106,14 @@ impl Place {
         }
         let mut passed = self.passed;
         self.had.retain(|&id, had| {
-            let run = |device: &DeviceState| device.run.as_ref().map(|run| run.number);
-            let device = devices.get(id).filter(|device| run(device) == Some(had.upto.0));
-            let Some(device) = device.filter(|_| had.ahead) else { return false };
-            had.ahead = device.seq < had.upto.1;
-            if !had.ahead {
+            let was_ahead = had.ahead;
+            let device = devices.get(id).and_then(|d| Some((d.run.as_ref()?.number, d.seq)));
+            had.ahead &= device.is_some_and(|newest| newest.0 == had.upto.0 && newest < had.upto);
+            if was_ahead && !had.ahead {
+                // What it had is all in the ring now, before this.
                 passed = head;
             }
-            true
+            was_ahead
         });
         self.passed = passed;
         self.had.shrink_to_fit();

@@ -478,7 +478,7 @@ impl FleetMut<'_> {
         }
         batch.shrink();
         let origin = Origin { run, seq: own, t, what };
-        ring.push_from(batch, Some(Box::new(origin)), &mut |number, origin| {
+        ring.push_from(batch, origin, &mut |number, origin| {
             fleet.lose(number, origin);
         });
         self.news = true;
