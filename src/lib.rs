@@ -53,7 +53,7 @@
 //! | [`sources`] | where readings come from: the sampler, and what is pushed in |
 //! | `web` | the page, embedded |
 //! | [`App`] | joins hub, page and engine: routes and the stream |
-//! | [`config`], [`token`], [`watch`], [`put`], [`cert`], [`mdns`], [`doctor`], [`cli`], `service`, [`daemon`] | the program: settings, tokens, the terminal client, what pushes readings, what makes a certificate, what tells the network, what looks after the board, the command line, the server as a service |
+//! | [`config`], [`token`], [`watch`], [`put`], [`cert`], [`mdns`], [`doctor`], [`fleet`], [`cli`], `service`, [`daemon`] | the program: settings, tokens, the terminal client, what pushes readings, what makes a certificate, what tells the network, what looks after the board, what many devices say, the command line, the server as a service |
 //!
 //! The invariants are in ARCHITECTURE.md, beside the source.
 
@@ -65,6 +65,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod error;
 mod fault;
+pub mod fleet;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

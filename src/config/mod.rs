@@ -35,13 +35,14 @@ use log::LevelFilter;
 pub(crate) use self::values::show_size;
 pub use self::{
     complaint::{Complaint, Place},
-    keys::{KEYS, Key, Shape},
+    keys::{KEYS, Key, Scope, Shape},
     load::{Flags, Loaded, Origin, Request, load},
     show::{summary, text},
     values::{parse_every, parse_interval, parse_listen, parse_origin, parse_socket, parse_udp},
 };
 use crate::{
     error::{Error, Result},
+    fleet::FleetSettings,
     net::{Gate, Hosts, Limits, Network, Networks, Origins, Proxies, Tokens},
     sources::configured::SourceSettings,
     telemetry::Rules,
@@ -99,6 +100,8 @@ pub struct Config {
     pub mdns: bool,
     /// The engine's bounds.
     pub limits: Limits,
+    /// What a fleet server is told.
+    pub fleet: FleetSettings,
     /// The sources that the settings name.
     pub sources: Vec<SourceSettings>,
     /// What they say of channels.
@@ -239,6 +242,7 @@ impl Default for Config {
             sandbox: true,
             mdns: true,
             limits: Limits::default(),
+            fleet: FleetSettings::default(),
             sources: Vec::new(),
             rules: Rules::default(),
             root: "/".into(),

@@ -10,9 +10,11 @@
 //! | `greeting` | where to look, for people |
 //! | `settings` | sources and what else is read anew |
 //! | `hangup` | what SIGHUP means |
+//! | `fleet` | the same for a server of many boards |
 
 mod account;
 mod budget;
+mod fleet;
 mod greeting;
 mod hangup;
 mod helper;
@@ -36,6 +38,7 @@ use nix::{
     },
 };
 
+pub use self::fleet::fleet;
 use self::{
     account::Account,
     greeting::{device_host, greet, host_name, pages, places},

@@ -31,10 +31,10 @@ pub(crate) struct Target {
     pub(crate) url: String,
     /// The `Host` header: the port is there when it is not the usual one.
     host: String,
-    name: String,
-    port: u16,
+    pub(crate) name: String,
+    pub(crate) port: u16,
     path: String,
-    secure: bool,
+    pub(crate) secure: bool,
 }
 
 /// What the program wants of the handshake.

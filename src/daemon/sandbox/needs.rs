@@ -16,6 +16,8 @@ use nix::unistd::geteuid;
 
 use crate::{
     config::{Config, Request},
+    fleet::FleetSettings,
+    net::Target,
     sources::configured::{Kind, SourceSettings},
 };
 
@@ -100,6 +102,14 @@ const NAMES: [&str; 7] = [
 ];
 /// What glibc resolves names with is loaded when it is needed (dlopen(3)).
 const MODULES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache"];
+/// Where systems have the certificates that they trust, and what those link to.
+const AUTHORITIES: [&str; 5] = [
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/pki/tls/certs",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+];
 /// Too much stands below these: of what is right in them, the file alone is
 /// let through, and not what may come in its place.
 const TOO_WIDE: [&str; 2] = ["/", "/etc"];
@@ -129,6 +139,7 @@ pub(super) fn of(config: &Config, asked: &Request, socket: Option<&Path>) -> Vec
     for source in &config.sources {
         needs.source(source, &config.root);
     }
+    needs.boards(&config.fleet);
     needs.0
 }
 
@@ -203,6 +214,22 @@ impl Needs {
         // One may be a link that leads elsewhere.
         for path in asked.files().unwrap_or_default() {
             self.beside(who, &path, Access::READ);
+        }
+    }
+
+    /// Boards that a fleet server has links to. Its token has been read by now.
+    fn boards(&mut self, fleet: &FleetSettings) {
+        for board in &fleet.boards {
+            let Ok(target) = Target::parse(&board.url) else { continue };
+            self.peer("board", &format!("{}:{}", target.name, target.port));
+            if target.secure && fleet.authority.is_none() {
+                for path in AUTHORITIES {
+                    self.path("board", Path::new(path), Access::READ);
+                }
+            }
+        }
+        if let Some(path) = &fleet.authority {
+            self.beside("board_authority", path, Access::READ);
         }
     }
 
