@@ -25,6 +25,12 @@
 mod broker;
 #[cfg_attr(not(feature = "mqtt"), path = "off.rs")]
 mod engine;
+#[cfg(feature = "mqtt")]
+mod packet;
+#[cfg(feature = "mqtt")]
+mod reader;
+#[cfg(feature = "mqtt")]
+mod session;
 mod state;
 mod topic;
 
