@@ -40,8 +40,6 @@ use crate::{
 
 /// Resolving a name goes deepest, in the C library's modules; TLS is next.
 const STACK: usize = 256 * 1024;
-/// Connecting, TLS and CONNACK together.
-const BEGIN: Duration = Duration::from_secs(10);
 /// The longest time from one try to the next.
 const MOST: Duration = Duration::from_secs(60);
 /// What is taken from the socket at once.
@@ -302,7 +300,7 @@ impl Engine {
     /// One connection, from its address to its end.
     fn connection(&mut self, version: Version) -> Over {
         let now = Instant::now();
-        let deadline = now + BEGIN;
+        let deadline = now + self.options.patience;
         let Options { broker, authority, .. } = &self.options;
         let place = Place {
             host: broker.host(),

@@ -269,9 +269,10 @@ impl Heard {
 
 impl Format {
     /// Reads one line, or what else is complete in itself.
-    fn read(&self, line: &[u8], points: &mut Points) -> Result<(), BadLine> {
+    pub(super) fn read(&self, line: &[u8], points: &mut Points) -> Result<(), BadLine> {
         match self {
-            Self::Lines => line::parse(line, points),
+            // A payload has a topic, and comes another way.
+            Self::Lines | Self::Payload => line::parse(line, points),
             Self::Value(name) => line::value(name, line, points),
             Self::Pattern(pattern) => pattern.read(line, points),
             Self::Pointers(pointers) => pointers.read(line, points),
