@@ -93,6 +93,18 @@ fn a_build_without_tls_says_which_one_has_it() {
     }
 }
 
+#[cfg(not(feature = "mqtt"))]
+#[test]
+fn a_build_without_mqtt_says_which_one_has_it() {
+    let source =
+        "[[source]]\nname = \"x\"\nkind = \"mqtt\"\nurl = \"mqtt://host\"\ntopics = \"a\"\n";
+    let folder = Folder::new("no-mqtt");
+    let output = run(&["check", &folder.write("x.toml", source)]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("this build has no MQTT") && told.lines().count() == 1, "{told}");
+}
+
 /// The example in the package says of every setting what it is, all commented
 /// out: taken as it is, it sets nothing.
 #[test]
