@@ -175,7 +175,10 @@ impl App {
     }
 
     /// Has this add to `/metrics`; the first call counts.
-    pub(crate) fn count_by(&self, describe: impl Fn(&mut prometheus::Page) + Send + Sync + 'static) {
+    pub(crate) fn count_by(
+        &self,
+        describe: impl Fn(&mut prometheus::Page) + Send + Sync + 'static,
+    ) {
         // A fleet server has one fleet.
         let _ = self.counting.set(Box::new(describe));
     }

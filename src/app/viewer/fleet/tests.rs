@@ -159,7 +159,8 @@ impl Client {
                     }
                     if device["status"] == "gone" {
                         self.places.remove(&name);
-                        self.values.retain(|channel, _| !channel.starts_with(&(name.clone() + "/")));
+                        self.values
+                            .retain(|channel, _| !channel.starts_with(&(name.clone() + "/")));
                     }
                 }
             }
@@ -292,9 +293,8 @@ fn run(seed: u64) -> (u64, usize) {
             if random(12) == 0 {
                 *at = 1 - *at;
                 let (filter, since) = (filters[number], client.since());
-                let text = format!(
-                    r#"{{"type":"subscribe","channels":["{filter}"],"since":{since}}}"#
-                );
+                let text =
+                    format!(r#"{{"type":"subscribe","channels":["{filter}"],"since":{since}}}"#);
                 client.gaps.clear();
                 client.described.clear();
                 *viewer = servers[*at].viewer(&text);
