@@ -266,11 +266,15 @@ impl Viewer {
             let (entry, start) = device.evicted;
             let had = place.had.get(&device.id).map(|had| had.upto);
             let had = had.filter(|had| had.0 == run.number);
-            // What is lost of an older start is: the ring has the newer one's snapshot.
-            if entry <= self.seq
-                || start != run.number
-                || had.is_some_and(|had| had.1 >= device.kept_after)
-            {
+            if entry <= self.seq || had.is_some_and(|had| had.1 >= device.kept_after) {
+                continue;
+            }
+            if start != run.number {
+                // The ring has the newer start's snapshot; what it still has of
+                // the older one follows on nothing.
+                if had.is_none() {
+                    place.note(device, (run.number - 1, u64::MAX), view.seq());
+                }
                 continue;
             }
             let from = had.map(|had| had.1 + 1);
