@@ -110,7 +110,8 @@ sizes: page
 	cross/sizes.sh
 
 # The program that a package holds: for a board, cross-built; else this machine's own. It speaks TLS.
-packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET) FEATURES=tls,$(CARGO) build --release --locked --features tls)
+comma := ,
+packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET) FEATURES=tls$(comma)mqtt,$(CARGO) build --release --locked --features tls$(comma)mqtt)
 
 deb tarball: page
 	$(packaged)
