@@ -205,7 +205,8 @@ impl App {
     fn latest(&self) -> Response {
         let view = self.hub.view();
         let wall_of = |at| view.wall_of(at);
-        let body = json::latest(view.seq(), view.channels(), wall_of);
+        let all: Vec<_> = view.channels().iter().collect();
+        let body = json::latest(view.seq(), &all, wall_of);
         drop(view);
         self.large(JSON, body)
     }

@@ -10,6 +10,9 @@
 //! descriptions, latest values and cursor are of one instant, so that nothing
 //! is missed between them and nothing comes twice.
 
+#[cfg(feature = "mqtt")]
+mod tap;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
@@ -18,6 +21,8 @@ use std::{
 
 use bytes::Bytes;
 
+#[cfg(feature = "mqtt")]
+pub(crate) use self::tap::{Piece, Tap};
 use super::{
     pacer::Pacer,
     recent::{Key, Recent},

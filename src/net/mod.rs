@@ -51,6 +51,8 @@ mod tls;
 pub(crate) const NO_TLS: &str =
     "this build has no TLS: the one of the packages has, or one with --features tls";
 
+#[cfg(feature = "mqtt")]
+pub(crate) use self::feed::payload_of;
 pub(crate) use self::{
     connection::busy,
     dial::{Target, Wishes, dial},
