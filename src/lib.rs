@@ -47,6 +47,7 @@
 //! | [`pulse`] | whether the threads that matter still turn |
 //! | [`purse`] | memory that is held for a moment |
 //! | [`net`] | the engine: accept loop, connection threads, push workers |
+//! | [`mqtt`] | a client of MQTT brokers, on the engine's sockets |
 //! | [`websocket`] | the WebSocket API for programs, on the engine |
 //! | [`telemetry`] | channels, values, batches; the hub, its ring and its history |
 //! | [`wire`] | JSON, Prometheus, pushed lines, as functions of bytes |
@@ -69,6 +70,7 @@ mod fault;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod message;
+pub mod mqtt;
 pub mod net;
 pub mod pulse;
 pub mod purse;
