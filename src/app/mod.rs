@@ -30,6 +30,11 @@ use self::{
     viewer::{Encoding, Telemetry},
     wishes::Wishes,
 };
+#[cfg(feature = "mqtt")]
+pub(crate) use self::{
+    selection::{Mask, Selection},
+    viewer::{Piece, Place, Tap},
+};
 use crate::{
     error::Error,
     message::{CloseCode, Message},
@@ -47,6 +52,8 @@ use crate::{
         subscribe::{self, Subscription},
     },
 };
+#[cfg(feature = "mqtt")]
+use crate::{telemetry::Filters, wire::subscribe::Pace};
 
 /// The subprotocols, and how data arrives with each.
 const PROTOCOLS: [(&str, Encoding); 2] =
@@ -71,8 +78,13 @@ pub struct App {
     frames: RwLock<String>,
     /// Called on SIGHUP.
     at_hang_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// What the way out counts, for `/metrics`.
+    #[cfg(feature = "mqtt")]
+    uplink: OnceLock<Measure>,
 }
 
+#[cfg(feature = "mqtt")]
+type Measure = Box<dyn Fn(&mut prometheus::Page) + Send + Sync>;
 type Call = Box<dyn FnOnce() + Send>;
 
 struct EngineView {
@@ -106,6 +118,8 @@ impl App {
             at_stop,
             frames: RwLock::new("'self'".into()),
             at_hang_up,
+            #[cfg(feature = "mqtt")]
+            uplink: OnceLock::new(),
         })
     }
 
@@ -164,6 +178,32 @@ impl App {
     pub fn at_hang_up(&self, call: impl Fn() + Send + Sync + 'static) {
         // There is one thing to do then, and one who knows it.
         let _ = self.at_hang_up.set(Box::new(call));
+    }
+
+    /// A place in the stream for what is no client; see [`Tap`].
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn tap(&self, filters: Filters, pace: Option<Pace>) -> Tap {
+        self.telemetry.tap(filters, pace)
+    }
+
+    /// The channels that these filters select, as they come and go.
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn selection(&self, filters: Filters) -> Arc<Selection> {
+        self.telemetry.selection(filters)
+    }
+
+    /// Calls this whenever something is new, once the engine runs, in place of
+    /// what was to be called before. It must not block.
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn at_change(&self, call: impl Fn() + Send + Sync + 'static) {
+        self.telemetry.at_change(Bell::new(call));
+    }
+
+    /// Shows more in `/metrics`; the first call counts.
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn measure(&self, call: impl Fn(&mut prometheus::Page) + Send + Sync + 'static) {
+        // There is one way out, which counts over all of its connections.
+        let _ = self.uplink.set(Box::new(call));
     }
 
     fn stream(&self, request: &Request) -> Answer {
@@ -290,6 +330,10 @@ impl App {
         let help = "Clients ended with 1008: too many answers waited for them.";
         counter("boardcast_ended_control_total", help, crowded);
         self.publishing.describe(&mut page);
+        #[cfg(feature = "mqtt")]
+        if let Some(uplink) = self.uplink.get() {
+            uplink(&mut page);
+        }
         page.readings(view.channels());
         drop(view);
         self.large(prometheus::MEDIA_TYPE, page.finish())

@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 
 #[cfg(feature = "mqtt")]
-pub(crate) use self::tap::{Piece, Tap};
+pub(crate) use self::tap::{Piece, Place, Tap};
 use super::{
     pacer::Pacer,
     recent::{Key, Recent},
@@ -79,6 +79,9 @@ struct Shared {
     crowded: Counter,
     /// The ticks of all paces count from here.
     start: Instant,
+    /// Another one who is told that something is new.
+    #[cfg(feature = "mqtt")]
+    listener: Arc<Mutex<Option<Bell>>>,
 }
 
 impl Telemetry {
@@ -93,6 +96,8 @@ impl Telemetry {
             gaps: Counter::default(),
             crowded: Counter::default(),
             start: Instant::now(),
+            #[cfg(feature = "mqtt")]
+            listener: Arc::default(),
         }))
     }
 
@@ -113,7 +118,22 @@ impl Telemetry {
 
     /// Rings whenever there is something new.
     pub(super) fn started(&self, bell: Bell) {
-        self.0.hub.on_change(move || bell.ring());
+        #[cfg(feature = "mqtt")]
+        let listener = self.0.listener.clone();
+        self.0.hub.on_change(move || {
+            bell.ring();
+            #[cfg(feature = "mqtt")]
+            if let Some(listener) = &*listener.lock().unwrap_or_else(PoisonError::into_inner) {
+                listener.ring();
+            }
+        });
+    }
+
+    /// Calls this, too, whenever there is something new; it takes the place of
+    /// an earlier one. It must not block.
+    #[cfg(feature = "mqtt")]
+    pub(super) fn at_change(&self, listener: Bell) {
+        *self.0.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
     }
 
     /// A subscription, made ready for a worker.

@@ -45,6 +45,7 @@ use crate::{
     net::{Gate, Hosts, Limits, Network, Networks, Origins, Proxies, Tokens},
     sources::configured::SourceSettings,
     telemetry::Rules,
+    uplink::UplinkSettings,
 };
 
 /// The port when none is named.
@@ -97,6 +98,8 @@ pub struct Config {
     pub sandbox: bool,
     /// The engine's bounds.
     pub limits: Limits,
+    /// The way out, to an MQTT broker.
+    pub uplink: UplinkSettings,
     /// The sources that the settings name.
     pub sources: Vec<SourceSettings>,
     /// What they say of channels.
@@ -236,6 +239,7 @@ impl Default for Config {
             user: None,
             sandbox: true,
             limits: Limits::default(),
+            uplink: UplinkSettings::default(),
             sources: Vec::new(),
             rules: Rules::default(),
             root: "/".into(),

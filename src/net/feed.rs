@@ -149,7 +149,7 @@ impl Frames {
 pub struct Bell(Arc<dyn Fn() + Send + Sync>);
 
 impl Bell {
-    pub(super) fn new(ring: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(ring: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(ring))
     }
 

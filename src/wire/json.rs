@@ -509,16 +509,16 @@ pub fn ask(text: &str) -> Ask {
 }
 
 /// Wall time to the millisecond: more digits say nothing and cost bytes.
-fn millis(seconds: f64) -> f64 {
+pub(super) fn millis(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
-fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+pub(super) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     // Our types have string keys and no failing Serialize: nothing to report.
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-fn text(json: Vec<u8>) -> String {
+pub(super) fn text(json: Vec<u8>) -> String {
     // serde_json writes UTF-8; see to_vec.
     String::from_utf8(json).unwrap_or_default()
 }
@@ -636,7 +636,10 @@ mod tests {
         let expected =
             r#"{"type":"data","seq":1,"t":1763796000.5,"snapshot":true,"values":{"cpu/usage":12}}"#;
         assert_eq!(newest(seq, true, view.channels().iter(), |at| Fixed.wall_of(at)), [expected]);
-        assert_eq!(latest(seq, &view.channels().iter().collect::<Vec<_>>(), |at| Fixed.wall_of(at)), expected);
+        assert_eq!(
+            latest(seq, &view.channels().iter().collect::<Vec<_>>(), |at| Fixed.wall_of(at)),
+            expected
+        );
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub mod binary;
 pub mod history;
 pub mod json;
 pub mod line;
+#[cfg(feature = "mqtt")]
+pub(crate) mod mqtt;
 pub mod prometheus;
 pub mod query;
 pub mod subscribe;

@@ -17,6 +17,7 @@ use nix::unistd::geteuid;
 use crate::{
     config::{Config, Request},
     sources::configured::{Kind, SourceSettings},
+    uplink::UplinkSettings,
 };
 
 /// What may be done below a path; several together.
@@ -129,6 +130,7 @@ pub(super) fn of(config: &Config, asked: &Request, socket: Option<&Path>) -> Vec
     for source in &config.sources {
         needs.source(source, &config.root);
     }
+    needs.uplink(&config.uplink);
     needs.0
 }
 
@@ -203,6 +205,20 @@ impl Needs {
         // One may be a link that leads elsewhere.
         for path in asked.files().unwrap_or_default() {
             self.beside(who, &path, Access::READ);
+        }
+    }
+
+    fn uplink(&mut self, uplink: &UplinkSettings) {
+        let Some(broker) = &uplink.broker else { return };
+        self.peer("mqtt", &format!("{}:{}", broker.host(), broker.port()));
+        let files = [
+            ("mqtt_password_file", uplink.password_path()),
+            ("mqtt_authority", uplink.authority.clone()),
+        ];
+        for (whose, path) in files {
+            if let Some(path) = path {
+                self.beside(whose, &path, Access::READ);
+            }
         }
     }
 
