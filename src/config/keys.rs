@@ -240,7 +240,10 @@ fn show_broker(broker: &Broker) -> String {
 fn parse_prefix(text: &str) -> Result<String> {
     let fine =
         is_topic(text) && text.len() <= 128 && text.split('/').all(|level| !level.is_empty());
-    if fine && !text.starts_with('$') && !text.contains(char::is_control) {
+    if fine
+        && !text.starts_with('$')
+        && !text.contains(|c: char| c.is_control() || c.is_whitespace())
+    {
         return Ok(text.to_owned());
     }
     Err(Error::Setting(format!("{text:?} is no beginning of a topic: write it as in home/boards")))
@@ -932,7 +935,8 @@ mod tests {
 
     #[test]
     fn each_setting_has_an_example_that_it_takes() {
-        for key in KEYS {
+        // A build without MQTT takes no broker.
+        for key in KEYS.iter().filter(|key| cfg!(feature = "mqtt") || key.name != "mqtt") {
             let example = key.example();
             let plain = example.trim_matches(['[', ']', '"']).to_owned();
             key.set(&mut Config::default(), &[plain]).expect(key.name);
@@ -945,12 +949,33 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), KEYS.len());
-        let any = ["name", "history_file", "socket", "tokens", "tls_cert", "tls_key"];
+        let any = [
+            "name",
+            "history_file",
+            "socket",
+            "tokens",
+            "tls_cert",
+            "tls_key",
+            "mqtt_password_file",
+            "mqtt_authority",
+        ];
         for key in KEYS.iter().filter(|key| !any.contains(&key.name)) {
             let nonsense = ["no such thing".to_owned()];
             let error = key.set(&mut Config::default(), &nonsense).expect_err(key.name);
             assert!(error.to_string().contains("no such thing"), "{}: {error}", key.name);
         }
+    }
+
+    #[cfg(feature = "mqtt")]
+    #[test]
+    fn a_broker_is_shown_without_its_password() {
+        let mut config = Config::default();
+        let key = Key::find("mqtt").expect("there");
+        let shown = |config: &Config| key.show(config).concat();
+        key.set(&mut config, &["mqtt://me:hunter2@host".into()]).expect("fine");
+        assert_eq!(shown(&config), "mqtt://me:***@host:1883");
+        key.set(&mut config, &["mqtt://me@[::1]:9".into()]).expect("fine");
+        assert_eq!(shown(&config), "mqtt://me@[::1]:9");
     }
 
     #[test]

@@ -124,7 +124,8 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     let gate = config.gate.gate()?;
     let (inputs, ways_in) = take_readings(&config, udp, socket, &hub, &app)?;
     let taken = inputs.iter().map(Input::descriptors).sum::<usize>()
-        + config.sources.iter().map(SourceSettings::descriptors).sum::<usize>();
+        + config.sources.iter().map(SourceSettings::descriptors).sum::<usize>()
+        + config.uplink.descriptors();
     fit_to_process(&mut config.limits, taken);
     let engine = net::start(listeners, app.clone(), gate, config.limits.clone(), Some(signals))?;
     app.watch(&engine);

@@ -78,15 +78,13 @@ impl Uplink {
     /// As of [`UplinkSettings::password`] and [`mqtt::start`]; nothing has
     /// changed then.
     pub(crate) fn apply(&self, settings: &UplinkSettings) -> Result<()> {
-        let mut current = self.lock();
-        let none = UplinkSettings::default();
-        let before = current.as_ref().map_or(&none, |(before, _)| before);
-        if before == settings || before.broker.is_none() && settings.broker.is_none() {
+        let before = self.lock().as_ref().map(|(before, _)| before.clone());
+        if before.as_ref().map_or(settings.broker.is_none(), |before| before == settings) {
             return Ok(());
         }
         let password = settings.password()?;
         // Its end leaves a place to go on from.
-        drop(current.take());
+        self.end();
         let Some(broker) = settings.broker.clone() else { return Ok(()) };
         let publisher = self.publisher(settings)?;
         let client_id = settings.client_id.clone();
@@ -109,7 +107,7 @@ impl Uplink {
         self.app.at_change(move || bell.ring());
         let tally = self.tally.clone();
         self.app.measure(move |page| tally.describe(page));
-        *current = Some((settings.clone(), running));
+        *self.lock() = Some((settings.clone(), running));
         Ok(())
     }
 
@@ -155,7 +153,9 @@ impl Uplink {
 
     /// Ends the connection, in 2 s at most.
     pub(crate) fn end(&self) {
-        drop(self.lock().take());
+        let current = self.lock().take();
+        // Waited for outside of the lock.
+        drop(current);
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(UplinkSettings, Running)>> {

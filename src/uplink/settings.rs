@@ -99,6 +99,12 @@ impl UplinkSettings {
         self.announced().map(drop)
     }
 
+    /// How many descriptors it takes: a socket, what wakes its thread, and a
+    /// file while it is read.
+    pub fn descriptors(&self) -> usize {
+        if self.broker.is_some() { 3 } else { 0 }
+    }
+
     /// The file of the password: the one that is named, or the one that the
     /// service manager has passed by `LoadCredential=boardcast.mqtt:PATH`
     /// (systemd.exec(5), "Credentials").
@@ -116,5 +122,21 @@ impl UplinkSettings {
     /// As of [`Secret::read`].
     pub fn password(&self) -> Result<Option<Secret>> {
         self.password_path().map(|path| Secret::read(&path)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_channels_are_all_and_too_many_filters_are_told_with_their_setting() {
+        let mut settings = UplinkSettings::default();
+        assert_eq!(settings.published().expect("fine"), Filters::all());
+        assert!(settings.announced().expect("fine").is_empty());
+        let filter = |n| Filter::parse(&format!("a/{n}")).expect("valid");
+        settings.per_channel = (0..65).map(filter).collect();
+        let why = settings.check().expect_err("too many").to_string();
+        assert!(why.contains("mqtt_per_channel") && why.contains("64"), "{why}");
     }
 }

@@ -119,18 +119,17 @@ impl Tap {
         }
     }
 
+    /// Where it stood before the piece that it gave last.
+    pub(crate) fn place_before(&self) -> Place {
+        self.before
+    }
+
     /// Goes back to a place where it has been. What the ring no longer has by
     /// now is told as a gap.
     pub(crate) fn go_back(&mut self, place: Place) {
         (self.viewer.seq, self.told) = (place.seq, place.told);
         (self.gap, self.after) = (None, None);
         self.viewer.first.clear();
-    }
-
-    /// Goes to the newest batch, as if all before it had been handed out.
-    pub(crate) fn skip(&mut self) {
-        let seq = self.viewer.shared.hub.view().seq();
-        self.go_back(Place { seq, told: seq });
     }
 
     /// How many batches it has lost to the ring.
@@ -193,10 +192,5 @@ impl Tap {
             }
         }
         if end < view.seq() { Looked::More } else { Looked::Nothing }
-    }
-
-    /// Where it stood before the piece that it gave last.
-    pub(crate) fn place_before(&self) -> Place {
-        self.before
     }
 }

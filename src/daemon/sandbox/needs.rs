@@ -101,6 +101,14 @@ const NAMES: [&str; 7] = [
 ];
 /// What glibc resolves names with is loaded when it is needed (dlopen(3)).
 const MODULES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache"];
+/// Where systems have the certificates that they trust, and what those link to.
+const AUTHORITIES: [&str; 5] = [
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/pki/tls/certs",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+];
 /// Too much stands below these: of what is right in them, the file alone is
 /// let through, and not what may come in its place.
 const TOO_WIDE: [&str; 2] = ["/", "/etc"];
@@ -211,6 +219,11 @@ impl Needs {
     fn uplink(&mut self, uplink: &UplinkSettings) {
         let Some(broker) = &uplink.broker else { return };
         self.peer("mqtt", &format!("{}:{}", broker.host(), broker.port()));
+        if broker.is_secure() && uplink.authority.is_none() {
+            for path in AUTHORITIES {
+                self.path("mqtt", Path::new(path), Access::READ);
+            }
+        }
         let files = [
             ("mqtt_password_file", uplink.password_path()),
             ("mqtt_authority", uplink.authority.clone()),
@@ -347,6 +360,27 @@ mod tests {
         {
             assert_eq!(in_folder("x.toml", access).is_within(&needs), expected);
         }
+    }
+
+    #[cfg(feature = "mqtt")]
+    #[test]
+    fn the_way_out_needs_its_broker_and_the_files_that_speak_for_it() {
+        let folder = std::env::temp_dir().canonicalize().expect("it is there");
+        let told = |uplink| {
+            let config = Config { uplink, ..Config::default() };
+            let all = of(&config, &Request::default(), None);
+            all.iter().map(ToString::to_string).filter(|n| n.contains("mqtt")).collect::<Vec<_>>()
+        };
+        assert_eq!(told(UplinkSettings::default()), [""; 0]);
+        let uplink = UplinkSettings {
+            broker: Some("mqtt://10.0.0.5:1884".parse().expect("a broker")),
+            password_file: Some(folder.join("password")),
+            ..UplinkSettings::default()
+        };
+        let password = format!("mqtt_password_file: {}", folder.display());
+        assert_eq!(told(uplink.clone()), ["mqtt: TCP port 1884", &password]);
+        let broker = Some("mqtt://[::1]".parse().expect("a broker"));
+        assert_eq!(told(UplinkSettings { broker, ..uplink })[0], "mqtt: TCP port 1883");
     }
 
     #[test]
