@@ -60,6 +60,7 @@
 //! The invariants are in ARCHITECTURE.md, beside the source.
 
 mod app;
+mod backoff;
 pub mod cert;
 pub mod cli;
 pub mod config;

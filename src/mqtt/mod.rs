@@ -25,6 +25,12 @@
 mod broker;
 #[cfg_attr(not(feature = "mqtt"), path = "off.rs")]
 mod engine;
+#[cfg(feature = "mqtt")]
+mod packet;
+#[cfg(feature = "mqtt")]
+mod reader;
+#[cfg(feature = "mqtt")]
+mod session;
 mod state;
 mod topic;
 
@@ -69,13 +75,16 @@ pub struct Options {
     /// The longest packet that is taken in, in bytes. A longer one is read
     /// past; a broker with MQTT 5 is told, and sends none.
     pub max_message: usize,
+    /// How long connecting, TLS and the broker's first word may take together.
+    pub patience: Duration,
     /// The one version that is spoken; `None`: MQTT 5, and 3.1.1 with a broker
     /// that refuses it.
     pub version: Option<Version>,
 }
 
 impl Options {
-    /// The usual ones: 30 s of keep-alive, messages of up to 1 MiB, no will.
+    /// The usual ones: 30 s of keep-alive, messages of up to 1 MiB, 10 s to
+    /// begin, no will.
     pub fn new(broker: Broker, client_id: impl Into<String>) -> Self {
         Self {
             broker,
@@ -85,6 +94,7 @@ impl Options {
             keep_alive: Duration::from_secs(30),
             will: None,
             max_message: 1024 * 1024,
+            patience: Duration::from_secs(10),
             version: None,
         }
     }

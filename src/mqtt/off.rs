@@ -4,10 +4,7 @@
 use std::{convert::Infallible, marker::PhantomData};
 
 use super::{Client, Counts, Options, Publication, Qos, Status, Version};
-use crate::{
-    error::{Error, Result},
-    pulse::Pulse,
-};
+use crate::error::{Error, Result};
 
 /// One connection, while it lasts; there is none without the feature `mqtt`.
 #[derive(Debug)]
@@ -68,11 +65,6 @@ impl Running {
 
     /// How many descriptors it takes at most.
     pub fn descriptors(&self) -> usize {
-        match self.0 {}
-    }
-
-    /// Its thread.
-    pub fn pulse(&self) -> Pulse {
         match self.0 {}
     }
 

@@ -74,3 +74,19 @@ pub struct Counts {
     /// Packets that came in and were too long: read past, and lost.
     pub too_long: u64,
 }
+
+#[cfg(feature = "mqtt")]
+impl Counts {
+    /// Adds what was counted since.
+    pub(super) fn add(&mut self, more: &Self) {
+        let Self { connects, failures, sent, bytes_sent, refused, .. } = self;
+        *connects += more.connects;
+        *failures += more.failures;
+        *sent += more.sent;
+        *bytes_sent += more.bytes_sent;
+        *refused += more.refused;
+        self.received += more.received;
+        self.bytes_received += more.bytes_received;
+        self.too_long += more.too_long;
+    }
+}

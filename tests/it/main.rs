@@ -12,6 +12,8 @@ mod attacks;
 mod authority;
 mod binary;
 mod broadcast;
+#[cfg(feature = "mqtt")]
+mod broker;
 mod channels;
 mod chaos;
 mod client;
@@ -32,6 +34,10 @@ mod lines;
 mod listing;
 mod memory;
 mod misbehaviour;
+#[cfg(feature = "mqtt")]
+mod mqtt;
+#[cfg(feature = "mqtt")]
+mod mqtt_hostile;
 #[cfg(debug_assertions)]
 mod planted;
 mod platform;
@@ -55,5 +61,7 @@ mod tls_stress;
 mod trouble;
 #[cfg(feature = "tls")]
 mod tunnel;
+#[cfg(feature = "mqtt")]
+mod uplink;
 mod watch;
 mod websocket;

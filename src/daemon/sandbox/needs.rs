@@ -16,6 +16,7 @@ use nix::unistd::geteuid;
 
 use crate::{
     config::{Config, Request},
+    mqtt::Broker,
     sources::configured::{Kind, SourceSettings},
     uplink::UplinkSettings,
 };
@@ -101,14 +102,9 @@ const NAMES: [&str; 7] = [
 ];
 /// What glibc resolves names with is loaded when it is needed (dlopen(3)).
 const MODULES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache"];
-/// Where systems have the certificates that they trust, and what those link to.
-const AUTHORITIES: [&str; 5] = [
-    "/etc/ssl/certs",
-    "/etc/ssl/cert.pem",
-    "/etc/pki/tls/certs",
-    "/usr/share/ca-certificates",
-    "/usr/local/share/ca-certificates",
-];
+/// Where distributions keep the certificates that they trust.
+const AUTHORITIES: [&str; 4] =
+    ["/etc/ssl", "/etc/pki/tls", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"];
 /// Too much stands below these: of what is right in them, the file alone is
 /// let through, and not what may come in its place.
 const TOO_WIDE: [&str; 2] = ["/", "/etc"];
@@ -218,12 +214,7 @@ impl Needs {
 
     fn uplink(&mut self, uplink: &UplinkSettings) {
         let Some(broker) = &uplink.broker else { return };
-        self.peer("mqtt", &format!("{}:{}", broker.host(), broker.port()));
-        if broker.is_secure() && uplink.authority.is_none() {
-            for path in AUTHORITIES {
-                self.path("mqtt", Path::new(path), Access::READ);
-            }
-        }
+        self.broker("mqtt", broker, uplink.authority.is_none());
         let files = [
             ("mqtt_password_file", uplink.password_path()),
             ("mqtt_authority", uplink.authority.clone()),
@@ -254,6 +245,12 @@ impl Needs {
                 self.path(whose, &root.join("sys/devices"), Access::WRITE);
             }
             Kind::Tcp { address } => self.peer(whose, address),
+            Kind::Mqtt(topics) => {
+                for path in [&topics.password_file, &topics.authority].into_iter().flatten() {
+                    self.beside(whose, path, Access::READ);
+                }
+                self.broker(whose, &topics.broker, topics.authority.is_none());
+            }
         }
     }
 
@@ -268,9 +265,23 @@ impl Needs {
     fn peer(&mut self, whose: &str, address: &str) {
         let Some((host, port)) = address.rsplit_once(':') else { return };
         if let Ok(port) = port.parse() {
-            self.add(whose, Thing::Port(port));
+            self.host(whose, host.trim_matches(['[', ']']), port);
         }
-        let is_name = host.trim_matches(['[', ']']).parse::<IpAddr>().is_err();
+    }
+
+    /// A broker; with TLS also the system's authorities, unless others are named.
+    fn broker(&mut self, whose: &str, broker: &Broker, by_system: bool) {
+        self.host(whose, broker.host(), broker.port());
+        if broker.is_secure() && by_system {
+            for path in AUTHORITIES {
+                self.path(whose, Path::new(path), Access::READ);
+            }
+        }
+    }
+
+    fn host(&mut self, whose: &str, host: &str, port: u16) {
+        self.add(whose, Thing::Port(port));
+        let is_name = host.parse::<IpAddr>().is_err();
         if is_name {
             // An answer that is too long for a datagram comes over TCP (RFC 7766).
             self.add(whose, Thing::Port(53));
