@@ -91,11 +91,11 @@ mod tests {
         let id = publisher.channel(Channel::gauge("a").expect("valid")).expect("declared");
         let mut batch = Batch::at(BootTime::default());
         batch.set(id, 1.5);
-        let object = json::data(7, 1.0, &batch, hub.view().channels(), |_| true);
+        let object = json::data(7, 1.25, &batch, hub.view().channels(), |_| true);
         let joined = |after| data(object.as_bytes(), &origin("9f", after)).concat();
         assert_eq!(
             String::from_utf8(joined(Some(6))).expect("UTF-8"),
-            r#"{"type":"data","epoch":"9f","after":6,"seq":7,"t":1,"values":{"a":1.5}}"#
+            r#"{"type":"data","epoch":"9f","after":6,"seq":7,"t":1.25,"values":{"a":1.5}}"#
         );
         assert!(joined(None).starts_with(br#"{"type":"data","epoch":"9f","seq":7,"#));
         // The latest of all begins the same way, in parts and in one piece.
