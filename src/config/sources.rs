@@ -288,7 +288,11 @@ fn capture(table: &mut Table<'_>) -> Option<Kind> {
 fn format(table: &mut Table<'_>, kind: &str) -> Option<Format> {
     const FORMATS: &str = "lines, value, pattern, json or columns";
     let word = table.text("format", "\"lines\"");
-    let channel = table.parsed("channel", "\"room/light\"", ChannelName::new);
+    // That of a topic has holes, and has been read.
+    let channel = match kind {
+        "mqtt" => None,
+        _ => table.parsed("channel", "\"room/light\"", ChannelName::new),
+    };
     let pattern = table.text("pattern", "'temp=(?<temperature>[0-9.]+)'");
     let pattern = pattern.and_then(|at| table.noted(at.place, Pattern::parse(at.value)));
     let pointers = table.pairs("pointers", "{ \"gps/lat\" = \"/lat\" }");

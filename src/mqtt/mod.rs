@@ -10,6 +10,7 @@
 //! | `reader` | packets out of a stream, in bounded memory |
 //! | `session` | one connection from CONNECT to its end, without a socket |
 //! | `engine` | the thread: sockets, deadlines, tries |
+//! | `fuzzing` | anything at all as what a broker says |
 //! | `off` | the engine of a build without the feature `mqtt`: there is none |
 //!
 //! The engine knows nothing of telemetry. A program hands it a [`Client`],
@@ -25,6 +26,8 @@
 mod broker;
 #[cfg_attr(not(feature = "mqtt"), path = "off.rs")]
 mod engine;
+#[cfg(all(feature = "mqtt", any(test, fuzzing)))]
+pub(crate) mod fuzzing;
 #[cfg(feature = "mqtt")]
 mod packet;
 #[cfg(feature = "mqtt")]

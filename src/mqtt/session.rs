@@ -226,6 +226,12 @@ impl Session {
         self.reader.feed(bytes);
     }
 
+    /// What the reader holds, in bytes.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn held(&self) -> usize {
+        self.reader.held()
+    }
+
     /// The next thing that has happened.
     pub(super) fn event(&mut self, now: Instant) -> Result<Option<Event>, End> {
         loop {

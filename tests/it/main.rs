@@ -38,6 +38,8 @@ mod misbehaviour;
 mod mqtt;
 #[cfg(feature = "mqtt")]
 mod mqtt_hostile;
+#[cfg(feature = "mqtt")]
+mod mqtt_source;
 #[cfg(debug_assertions)]
 mod planted;
 mod platform;

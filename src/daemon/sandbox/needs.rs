@@ -103,8 +103,15 @@ const NAMES: [&str; 7] = [
 /// What glibc resolves names with is loaded when it is needed (dlopen(3)).
 const MODULES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache"];
 /// Where distributions keep the certificates that they trust.
-const AUTHORITIES: [&str; 4] =
-    ["/etc/ssl", "/etc/pki/tls", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"];
+const AUTHORITIES: [&str; 7] = [
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/ca-trust",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+];
 /// Too much stands below these: of what is right in them, the file alone is
 /// let through, and not what may come in its place.
 const TOO_WIDE: [&str; 2] = ["/", "/etc"];
@@ -423,6 +430,22 @@ mod tests {
             file(&folder.join("value").display().to_string()),
             [format!("source s: {}", folder.display())]
         );
+        #[cfg(feature = "mqtt")]
+        {
+            use crate::sources::configured::{Template, Topics};
+            let filters = vec![crate::mqtt::Filter::parse("a").expect("a filter")];
+            let broker = told(Kind::Mqtt(Topics {
+                broker: "mqtt://me@10.0.0.5".parse().expect("a broker"),
+                password_file: Some(folder.join("password")),
+                authority: None,
+                client_id: None,
+                filters,
+                qos: crate::mqtt::Qos::AtMostOnce,
+                template: Template::default(),
+            }));
+            let folder = format!("source s: {}", folder.display());
+            assert_eq!(broker, [&folder, "source s: TCP port 1883"]);
+        }
         // Never the whole of it.
         for path in ["/etc/hostname", "/value"] {
             assert!(!file(path).iter().any(|need| need.ends_with("/etc") || need.ends_with(" /")));
