@@ -78,9 +78,17 @@ pub(super) enum Due {
 }
 
 impl Discovery {
-    pub(super) fn new(selection: Arc<Selection>) -> Self {
-        let (told, gone) = (BTreeSet::new(), BTreeMap::new());
-        Self { selection, told, gone, hash: None, looked: None }
+    /// One that goes on where another has told of these.
+    pub(super) fn new(selection: Arc<Selection>, told: BTreeSet<String>) -> Self {
+        Self { selection, told, gone: BTreeMap::new(), hash: None, looked: None }
+    }
+
+    /// What was told of, and what was to be removed, for the next one.
+    pub(super) fn take_told(&mut self) -> BTreeSet<String> {
+        let waiting = self.gone.iter().filter(|(_, due)| due.is_some());
+        let mut told: BTreeSet<_> = waiting.map(|(name, _)| name.clone()).collect();
+        told.append(&mut self.told);
+        told
     }
 
     /// A new connection, or Home Assistant has started: all is told again.

@@ -150,7 +150,10 @@ impl Bench {
     fn new(filter: &str) -> Self {
         let hub = Hub::new(HubSettings { device: "my pi".into(), ..Default::default() });
         let app = App::new(hub.clone());
-        let discovery = Discovery::new(app.selection(Filters::parse([filter]).expect("valid")));
+        let discovery = Discovery::new(
+            app.selection(Filters::parse([filter]).expect("valid")),
+            BTreeSet::new(),
+        );
         let topics = Topics::new("boardcast", "homeassistant", "my pi");
         Self { source: hub.publisher("test"), hub, discovery, topics, now: Instant::now() }
     }

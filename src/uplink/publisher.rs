@@ -6,7 +6,7 @@
 //! All of it is said only while the connection has room.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -63,6 +63,8 @@ pub(super) struct Legacy {
     pub(super) place: Option<Place>,
     /// Retained topics that are cleared if the next one has no use for them.
     pub(super) topics: Vec<String>,
+    /// What Home Assistant was told of.
+    pub(super) components: BTreeSet<String>,
 }
 
 /// Publishes one board's readings.
@@ -302,12 +304,6 @@ impl Client for Publisher {
         self.hear(message, Instant::now());
     }
 
-    fn subscribed(&mut self, filter: &str, outcome: Result<(), &str>) {
-        if let Err(why) = outcome {
-            log::warn!("mqtt: the broker refuses the subscription of {filter}: {why}");
-        }
-    }
-
     fn acknowledged(&mut self, count: u64) {
         self.done(count);
     }
@@ -325,10 +321,12 @@ impl Drop for Publisher {
     fn drop(&mut self) {
         self.tally.connected(false);
         let mut topics = self.values.topics(&self.hub.view(), &self.topics);
-        if self.discovery.is_some() {
+        let mut components = BTreeSet::new();
+        if let Some(discovery) = &mut self.discovery {
             topics.push(self.topics.discovery.clone());
+            components = discovery.take_told();
         }
-        let legacy = Legacy { place: Some(self.place()), topics };
+        let legacy = Legacy { place: Some(self.place()), topics, components };
         *self.legacy.lock().unwrap_or_else(PoisonError::into_inner) = legacy;
     }
 }

@@ -113,7 +113,7 @@ impl Uplink {
 
     fn publisher(&self, settings: &UplinkSettings) -> Result<Publisher> {
         let Self { app, hub, tally, legacy, .. } = self;
-        let Legacy { place, topics: left } = std::mem::take(&mut *lock(legacy));
+        let Legacy { place, topics: left, components } = std::mem::take(&mut *lock(legacy));
         let ha = &settings.home_assistant_prefix;
         let topics = Topics::new(&settings.prefix, ha, hub.device());
         let mut tap = app.tap(settings.published()?, settings.max_hz);
@@ -123,11 +123,12 @@ impl Uplink {
         let select = |filters: Filters| (!filters.is_empty()).then(|| app.selection(filters));
         let announced = select(settings.announced()?);
         let alone = [select(settings.alone()?), announced.clone()];
-        let discovery = announced.map(Discovery::new);
+        let known = if left.contains(&topics.discovery) { components } else { Default::default() };
+        let discovery = announced.map(|selection| Discovery::new(selection, known));
         let mut values = Values::new(alone.into_iter().flatten().collect());
         let taken = |topic: &String| discovery.is_some() && *topic == topics.discovery;
         let left = left.into_iter().filter(|topic| !taken(topic)).collect();
-        values.clear(left, &hub.view(), &topics);
+        values.take_over(left, &hub.view(), &topics);
         Ok(Publisher {
             hub: hub.clone(),
             qos: settings.qos,

@@ -70,12 +70,18 @@ impl Values {
         Self { selections, slots, left, next: 0, round_at: None, soonest: None }
     }
 
-    /// Clears those topics that an earlier publisher has left and this one
-    /// does not have.
-    pub(super) fn clear(&mut self, left: Vec<String>, view: &View<'_>, topics: &Topics) {
-        let own: Vec<_> =
-            self.chosen(view).map(|state| topics.value(&state.channel.name)).collect();
-        self.left = left.into_iter().filter(|topic| !own.contains(topic)).collect();
+    /// Takes over the topics that an earlier publisher has left; those that
+    /// this one does not have are cleared.
+    pub(super) fn take_over(&mut self, mut left: Vec<String>, view: &View<'_>, topics: &Topics) {
+        self.slots.resize(view.channels().len(), Slot::default());
+        for state in self.chosen(view) {
+            let topic = topics.value(&state.channel.name);
+            if let Some(place) = left.iter().position(|other| *other == topic) {
+                left.swap_remove(place);
+                self.slots[state.id.get() as usize].retained = true;
+            }
+        }
+        self.left = left;
     }
 
     /// The topics that have a value.
@@ -253,7 +259,7 @@ mod tests {
         assert_eq!(round(&mut earlier, &hub, now).0, said(&[("room/a", "1"), ("x", "1")]));
         let left = earlier.topics(&hub.view(), &topics);
         let mut values = Values::new(vec![app.selection(Filters::parse(["x"]).expect("valid"))]);
-        values.clear(left, &hub.view(), &topics);
+        values.take_over(left, &hub.view(), &topics);
         assert_eq!(round(&mut values, &hub, now).0, said(&[("room/a", ""), ("x", "1")]));
     }
 }
