@@ -165,7 +165,7 @@ impl Discovery {
         let text = match components.is_empty() {
             true if !known => return Due::Nothing,
             true => String::new(),
-            false => message(components, topics, device).to_string(),
+            false => message(&components, topics, device).to_string(),
         };
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
@@ -235,7 +235,7 @@ fn describe(name: &str, platform: &str, state: &ChannelState, topics: &Topics) -
     component
 }
 
-fn message(components: Map<String, Json>, topics: &Topics, device: &str) -> Json {
+fn message(components: &Map<String, Json>, topics: &Topics, device: &str) -> Json {
     let version = env!("CARGO_PKG_VERSION");
     json!({
         "dev": { "ids": [topics.id], "name": device, "mf": "Boardcast", "sw": version },
