@@ -254,11 +254,14 @@ impl Engine {
             let begun = Instant::now();
             let version = self.options.version.or(self.speaks).unwrap_or(Version::V5);
             let mut end = self.connection(version);
-            if let (Over::Lost(End::Version(_)), Version::V5, None) =
-                (&end, version, self.options.version)
-            {
-                // Whatever it says now is said of the version that it may know.
-                end = self.connection(Version::V311);
+            if matches!(end, Over::Lost(End::Version(_))) {
+                let is_first = version == Version::V5 && self.speaks.is_none();
+                // It may be another broker by now.
+                self.speaks = None;
+                if is_first && self.options.version.is_none() && !self.shared.stopped() {
+                    // Whatever it says now is said of the version that it may know.
+                    end = self.connection(Version::V311);
+                }
             }
             let why = match end {
                 Over::Stopped => break,
@@ -465,6 +468,10 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
             "the connection broke; is that an MQTT port (with TLS, or without)?".into()
         }
+        // It names the settings of other clients.
+        io::ErrorKind::InvalidData => error
+            .to_string()
+            .replace("(--authority FILE, Builder::authorities)", "(the setting authority)"),
         _ => error.to_string(),
     }
 }

@@ -41,14 +41,14 @@ pub(crate) struct Ear {
 
 impl Client for Ear {
     fn connected(&mut self, link: &mut Link<'_>) {
-        self.heard.lock().unwrap().connected += 1;
+        self.heard.lock().expect("no panic").connected += 1;
         if !self.filter.is_empty() {
             link.subscribe(&self.filter, Qos::AtLeastOnce);
         }
     }
 
     fn ready(&mut self, link: &mut Link<'_>) -> Option<Instant> {
-        let mut heard = self.heard.lock().unwrap();
+        let mut heard = self.heard.lock().expect("no panic");
         while link.has_room() {
             let Some((topic, payload, qos)) = heard.to_say.pop_front() else { break };
             let (half, rest) = payload.as_bytes().split_at(payload.len() / 2);
@@ -66,20 +66,20 @@ impl Client for Ear {
     fn message(&mut self, _: &mut Link<'_>, message: Incoming<'_>) {
         let payload = String::from_utf8_lossy(message.payload).into_owned();
         let message = (message.topic.to_owned(), payload, message.retained);
-        self.heard.lock().unwrap().messages.push(message);
+        self.heard.lock().expect("no panic").messages.push(message);
     }
 
     fn subscribed(&mut self, filter: &str, outcome: Result<(), &str>) {
         let outcome = outcome.err().map(str::to_owned);
-        self.heard.lock().unwrap().subscribed.push((filter.to_owned(), outcome));
+        self.heard.lock().expect("no panic").subscribed.push((filter.to_owned(), outcome));
     }
 
     fn acknowledged(&mut self, count: u64) {
-        self.heard.lock().unwrap().acknowledged += count;
+        self.heard.lock().expect("no panic").acknowledged += count;
     }
 
     fn lost(&mut self, why: &str) {
-        self.heard.lock().unwrap().lost.push(why.to_owned());
+        self.heard.lock().expect("no panic").lost.push(why.to_owned());
     }
 
     fn farewell(&mut self, link: &mut Link<'_>) {
@@ -113,7 +113,7 @@ impl Party {
     pub(crate) fn until<T>(&self, what: &str, mut get: impl FnMut(&mut Heard) -> Option<T>) -> T {
         wait_for(what, || {
             std::thread::sleep(Duration::from_millis(1));
-            get(&mut self.heard.lock().unwrap())
+            get(&mut self.heard.lock().expect("no panic"))
         })
     }
 
@@ -130,7 +130,7 @@ impl Party {
     }
 
     fn say(&self, topic: &str, payload: &str, qos: Qos) {
-        self.heard.lock().unwrap().to_say.push_back((topic.into(), payload.into(), qos));
+        self.heard.lock().expect("no panic").to_say.push_back((topic.into(), payload.into(), qos));
         self.running.bell().ring();
     }
 }

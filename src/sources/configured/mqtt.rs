@@ -103,7 +103,7 @@ struct Reader {
 impl Reader {
     /// The channel that a topic names.
     fn name(&self, topic: &str) -> Result<ChannelName, BadLine> {
-        let bad = |error: Error| BadLine::new(&format!("topic {:.60}: {error}", topic));
+        let bad = |error: Error| BadLine::new(&format!("topic {topic:.60}: {error}"));
         let matched = self.filters.iter().find_map(|filter| filter.captures(topic));
         // Nothing else comes; a broker may rewrite topics.
         let matched = matched.ok_or_else(|| BadLine::new("a topic that was not asked for"))?;
@@ -118,27 +118,30 @@ impl Reader {
             Err(why) => return turn.refuse(&why),
         };
         // What is refused has been counted and, once a minute, told.
-        let _ = match &self.format {
-            Format::Payload | Format::Value(_) => turn.take(|points| {
-                points.set_root(None);
-                line::payload(&name, payload, points)
-            }),
+        match &self.format {
+            Format::Payload | Format::Value(_) => {
+                let _ = turn.take(|points| {
+                    points.set_root(None);
+                    line::payload(&name, payload, points)
+                });
+            }
+            // A document is one, whatever its lines.
+            Format::Pointers(pointers) => {
+                let _ = turn.take(|points| {
+                    points.set_root(Some(name));
+                    pointers.read(payload, points)
+                });
+            }
             format => {
-                let mut root = Some(name);
-                let whole = matches!(format, Format::Pointers(_));
-                let lines = payload.split(|byte| *byte == b'\n' && !whole);
-                let lines = lines.filter(|line| !line.trim_ascii().is_empty());
-                lines.fold(Ok(0), |outcome, line| {
-                    let taken = turn.take(|points| {
-                        if let Some(root) = root.take() {
-                            points.set_root(Some(root));
-                        }
+                let lines = payload.split(|byte| *byte == b'\n');
+                for line in lines.filter(|line| !line.trim_ascii().is_empty()) {
+                    let _ = turn.take(|points| {
+                        points.set_root(Some(name.clone()));
                         format.read(line, points)
                     });
-                    outcome.and(taken)
-                })
+                }
             }
-        };
+        }
         drop(turn);
         self.pace.note();
     }
