@@ -40,7 +40,7 @@ fn listener(broker: &Mosquitto, name: &str, filter: &str) -> Party {
     let url = broker.url().parse().expect("a broker");
     let party = Party::start(Options::new(url, name), filter);
     wait_for("a subscription", || {
-        (!party.heard.lock().unwrap().subscribed.is_empty()).then_some(())
+        (!party.heard.lock().expect("no panic").subscribed.is_empty()).then_some(())
     });
     party
 }
@@ -51,7 +51,7 @@ fn all(party: &Party, topic: &str) -> Vec<String> {
         true => topic.to_owned(),
         false => format!("boardcast/pi/{topic}"),
     };
-    let heard = party.heard.lock().unwrap();
+    let heard = party.heard.lock().expect("no panic");
     let found = heard.messages.iter().filter(|(other, ..)| *other == topic);
     found.map(|(_, payload, _)| payload.clone()).collect()
 }
@@ -120,7 +120,7 @@ impl Way {
         // Ends with the test's process.
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
-                let mut state = shared.0.lock().unwrap();
+                let mut state = shared.0.lock().expect("no panic");
                 if state.cut {
                     continue;
                 }
@@ -140,8 +140,8 @@ impl Way {
     fn copy(mut from: TcpStream, mut to: TcpStream, shared: &(Mutex<State>, Condvar)) {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            let state = shared.0.lock().unwrap();
-            drop(shared.1.wait_while(state, |state| state.hangs).unwrap());
+            let state = shared.0.lock().expect("no panic");
+            drop(shared.1.wait_while(state, |state| state.hangs).expect("no panic"));
             if to.write_all(&buffer[..length]).is_err() {
                 break;
             }
@@ -154,7 +154,7 @@ impl Way {
     }
 
     fn cut(&self) {
-        let mut state = self.state.0.lock().unwrap();
+        let mut state = self.state.0.lock().expect("no panic");
         state.cut = true;
         for stream in state.streams.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -162,11 +162,11 @@ impl Way {
     }
 
     fn mend(&self) {
-        self.state.0.lock().unwrap().cut = false;
+        self.state.0.lock().expect("no panic").cut = false;
     }
 
     fn hang(&self, hangs: bool) {
-        self.state.0.lock().unwrap().hangs = hangs;
+        self.state.0.lock().expect("no panic").hangs = hangs;
         self.state.1.notify_all();
     }
 }
@@ -219,7 +219,7 @@ fn who_comes_late_finds_what_is_kept() {
     assert_eq!(latest["epoch"], own["epoch"]);
     assert!(latest["values"]["cpu/usage"].is_number(), "{latest}");
     assert!(channels["channels"].as_array().expect("a list").len() > 10);
-    let heard = party.heard.lock().unwrap();
+    let heard = party.heard.lock().expect("no panic");
     let kept = |message: &&(String, String, bool)| message.2;
     assert!(heard.messages.iter().filter(kept).count() >= 4, "they were kept");
     assert!(!heard.messages.iter().filter(kept).any(|(topic, ..)| topic.ends_with("/data")));
