@@ -55,6 +55,8 @@
 //! | `web` | the page, embedded |
 //! | [`App`] | joins hub, page and engine: routes and the stream |
 //! | [`config`], [`token`], [`watch`], [`put`], [`cert`], [`doctor`], [`fleet`], [`cli`], `service`, [`daemon`] | the program: settings, tokens, the terminal client, what pushes readings, what makes a certificate, what looks after the board, the command line, the server as a service |
+//! | [`uplink`] | a board's readings, out to an MQTT broker |
+//! | [`config`], [`token`], [`watch`], [`put`], [`cert`], [`doctor`], [`cli`], `service`, [`daemon`] | the program: settings, tokens, the terminal client, what pushes readings, what makes a certificate, what looks after the board, the command line, the server as a service |
 //!
 //! The invariants are in ARCHITECTURE.md, beside the source.
 
@@ -82,6 +84,7 @@ pub mod sources;
 mod sys;
 pub mod telemetry;
 pub mod token;
+pub mod uplink;
 pub mod watch;
 mod web;
 pub mod websocket;

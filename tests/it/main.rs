@@ -63,5 +63,7 @@ mod tls_stress;
 mod trouble;
 #[cfg(feature = "tls")]
 mod tunnel;
+#[cfg(feature = "mqtt")]
+mod uplink;
 mod watch;
 mod websocket;

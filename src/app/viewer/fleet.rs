@@ -34,7 +34,7 @@ const TURNS: usize = 256;
 
 /// What a client of a fleet's hub has beside its cursor.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Standing {
     /// Devices that the client is to be told of before the next batch; the
     /// last one comes first.
     turns: Vec<Turn>,
@@ -78,7 +78,7 @@ enum Resume {
     Lost(u64),
 }
 
-impl Place {
+impl Standing {
     /// Whether devices wait for their turn.
     pub(super) fn has_turns(&self) -> bool {
         !self.turns.is_empty()
@@ -158,7 +158,7 @@ impl Viewer {
     pub(super) fn restart_fleet(&mut self, view: &View<'_>, devices: Devices<'_>) {
         self.seq = view.seq();
         let Some(place) = &mut self.fleet else { return };
-        **place = Place::default();
+        **place = Standing::default();
         if self.selection.filters().is_empty() {
             return;
         }
