@@ -36,7 +36,7 @@ pub(crate) struct Mask {
 }
 
 /// How much of a batch a selection holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Share {
     Nothing,
     Part,

@@ -24,7 +24,7 @@ use crate::{
     telemetry::{
         Batch, BootTime, ChannelState, DeviceId, DeviceState, Devices, Origin, View, What,
     },
-    wire::{binary, fleet, json, subscribe::Places},
+    wire::{binary, fleet, json, subscribe::{Places, Since}},
 };
 
 /// So much is made of descriptions and snapshots under one lock, in bytes,
@@ -65,6 +65,9 @@ struct Turn {
     show: bool,
     /// Before these, that it lost some: from this number on, if that is known.
     lost: Option<Option<u64>>,
+    /// What the client has of a start that was not known here when it came; it
+    /// may be by the device's turn.
+    since: Option<Since>,
 }
 
 /// How a client may go on with a device.
@@ -124,11 +127,17 @@ impl Standing {
         let mut unheard = std::mem::take(&mut self.unheard);
         unheard.retain(|name, since| {
             let device = devices.named(name);
-            let Some((device, run)) = device.and_then(|d| Some((d, d.run.as_ref()?))) else {
-                return true;
-            };
-            if *run.epoch == *since.epoch {
-                self.note(device, (run.number, since.seq), head);
+            let Some(device) = device.filter(|device| device.run.is_some()) else { return true };
+            match can_resume(device, &since.epoch, since.seq, false) {
+                Resume::Behind(run, seq) => self.note(device, (run, seq), head),
+                Resume::Lost(from) => self.turns.push(Turn {
+                    device: device.id,
+                    describe: true,
+                    show: true,
+                    lost: Some(Some(from)),
+                    since: None,
+                }),
+                Resume::Anew => {}
             }
             false
         });
@@ -163,7 +172,7 @@ impl Viewer {
             return;
         }
         let all = devices.list().iter().rev();
-        let turn = |id| Turn { device: id, describe: true, show: true, lost: None };
+        let turn = |id| Turn { device: id, describe: true, show: true, lost: None, since: None };
         place.turns.extend(all.map(|device| turn(device.id)));
     }
 
@@ -197,6 +206,7 @@ impl Viewer {
                 Resume::Anew => {
                     let same = device.run.as_ref().is_some_and(|run| *run.epoch == *since.epoch);
                     recovered &= same;
+                    turn.since = Some(since.clone());
                 }
                 Resume::Lost(from) => {
                     turn.lost = Some(Some(from));
@@ -239,7 +249,18 @@ impl Viewer {
             self.first.extend(text_frames(&json::channels(channels.clone())));
         }
         let Some(run) = device.run.as_ref().filter(|_| turn.show) else { return };
-        if let Some(from) = turn.lost.filter(|_| self.pacer.is_none()) {
+        let since = turn.since.as_ref().filter(|since| *since.epoch == *run.epoch);
+        let lost = match since {
+            Some(since) if since.seq >= device.seq => {
+                if let Some(place) = &mut self.fleet {
+                    place.note(device, (run.number, since.seq), view.seq());
+                }
+                return;
+            }
+            Some(since) => Some(Some(since.seq + 1)),
+            None => turn.lost,
+        };
+        if let Some(from) = lost.filter(|_| self.pacer.is_none()) {
             self.first.push_back(text_frame(&fleet::gap(run, from, device.seq)));
         }
         let with_value = channels.filter(|state| !state.value.is_null());
@@ -278,8 +299,13 @@ impl Viewer {
                 continue;
             }
             let from = had.map(|had| had.1 + 1);
-            let turn = Turn { device: device.id, describe: false, show: true, lost: Some(from) };
-            place.turns.push(turn);
+            place.turns.push(Turn {
+                device: device.id,
+                describe: false,
+                show: true,
+                lost: Some(from),
+                since: None,
+            });
         }
         self.seq = view.oldest() - 1;
     }
@@ -355,14 +381,15 @@ impl Viewer {
         let batch = view.batch(seq)?;
         let Some(origin) = view.origin(seq) else { return Some(mask.share_of(batch)) };
         let device = view.devices().and_then(|devices| devices.get(origin.run.device));
-        Some(match (device, origin.what) {
-            // Forgotten meanwhile.
-            (None, _) => Share::Nothing,
-            (Some(device), What::Gap(_)) => {
-                let any = selected(view, device, mask).next().is_some();
-                if any { Share::Whole } else { Share::Nothing }
-            }
-            _ => mask.share_of(batch),
+        // Forgotten meanwhile.
+        let Some(device) = device else { return Some(Share::Nothing) };
+        let any = || selected(view, device, mask).next().is_some();
+        Some(match origin.what {
+            What::Gap(_) if any() => Share::Whole,
+            // Even an empty one: it ends the gap.
+            What::Snapshot if any() => mask.share_of(batch).max(Share::Part),
+            What::Data => mask.share_of(batch),
+            _ => Share::Nothing,
         })
     }
 
