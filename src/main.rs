@@ -49,10 +49,7 @@ fn client(ended: boardcast::Result<()>) -> ExitCode {
     }
 }
 
-fn serve(
-    request: Request,
-    run: fn(Config, Request) -> boardcast::Result<Ended>,
-) -> ExitCode {
+fn serve(request: Request, run: fn(Config, Request) -> boardcast::Result<Ended>) -> ExitCode {
     let loaded = match config::load(&request) {
         Ok(loaded) => loaded,
         Err(complaints) => {

@@ -94,7 +94,17 @@ impl Key {
         set: fn(&mut Config, &[String]) -> Result<()>,
         show: fn(&Config) -> Vec<String>,
     ) -> Self {
-        Self { name, shape, help, flag: None, scope: Scope::Both, live: false, example: None, set, show }
+        Self {
+            name,
+            shape,
+            help,
+            flag: None,
+            scope: Scope::Both,
+            live: false,
+            example: None,
+            set,
+            show,
+        }
     }
 
     const fn flag(mut self, option: &'static str, value: &'static str) -> Self {

@@ -87,8 +87,7 @@ pub fn fleet(mut config: Config, asked: Request) -> Result<Ended> {
     app.at_stop(move || drop(watch));
     let own = net::own_addresses();
     let hosts = greeting::places(greeting::device_host(), engine.addresses(), &own);
-    let status =
-        format!("the page is at {}", greeting::pages(&hosts, tls.is_some()).join(" "));
+    let status = format!("the page is at {}", greeting::pages(&hosts, tls.is_some()).join(" "));
     let settings = Settings::start(InForce {
         config: config.clone(),
         asked,

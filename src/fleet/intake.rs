@@ -345,7 +345,7 @@ impl Take<'_, '_> {
         }
         let batch = self.batch(&mut message);
         if message.snapshot {
-            return self.part(epoch, &message, batch);
+            return self.part(epoch, &message, &batch);
         }
         let (seq, t) = (message.seq, message.t);
         if !same {
@@ -369,7 +369,7 @@ impl Take<'_, '_> {
     }
 
     /// One part of a snapshot, and all of it when no more follow.
-    fn part(&mut self, epoch: String, message: &Message<'_>, batch: Batch) {
+    fn part(&mut self, epoch: String, message: &Message<'_>, batch: &Batch) {
         let seq = message.seq;
         let parts = self.device.parts.take();
         let parts = parts.filter(|parts| parts.epoch == epoch && parts.seq == seq);

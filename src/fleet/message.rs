@@ -197,7 +197,8 @@ mod tests {
         let message = Message::read(text).expect("valid");
         assert_eq!((&*message.kind, message.seq, message.t), ("data", 43, 1.5));
         assert_eq!(message.dt, [0.0, 0.5]);
-        let values: Vec<_> = message.values.0.iter().map(|(name, r)| (&**name, r.clone())).collect();
+        let values: Vec<_> =
+            message.values.0.iter().map(|(name, r)| (&**name, r.clone())).collect();
         let number = |n: f64| Value::Number(n);
         assert_eq!(
             values,

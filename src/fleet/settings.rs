@@ -64,11 +64,7 @@ impl FleetSettings {
     pub fn bounds(&self) -> Result<FleetBounds> {
         let history = Filters::parse(self.history.iter().map(Filter::as_str));
         let history = history.map_err(|why| Error::Setting(format!("history_channels: {why}")))?;
-        Ok(FleetBounds {
-            devices: self.max_devices,
-            channels_each: self.channels_each,
-            history,
-        })
+        Ok(FleetBounds { devices: self.max_devices, channels_each: self.channels_each, history })
     }
 }
 

@@ -5,9 +5,9 @@
 //! it takes to note the values, unlocks, and only then rings the bell.
 
 mod demand;
-mod devices;
 #[cfg(test)]
 mod device_tests;
+mod devices;
 mod publisher;
 #[cfg(test)]
 mod rule_tests;
@@ -34,7 +34,8 @@ use self::{demand::Demand, devices::Fleet, terms::AllTerms};
 pub use self::{
     demand::Interest,
     devices::{
-        DeviceId, DeviceState, DeviceStatus, Devices, FleetBounds, FleetMut, Origin, Run, Told, What,
+        DeviceId, DeviceState, DeviceStatus, Devices, FleetBounds, FleetMut, Origin, Run, Told,
+        What,
     },
     publisher::Publisher,
 };

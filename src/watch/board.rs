@@ -309,8 +309,10 @@ mod tests {
         let beat = r#"{"type":"heartbeat","seq":7,"time":1}"#;
         for (message, heard) in [
             (r#"{"type":"devices","devices":[{"name":"pi1","status":"online"}]}"#, Heard::Note),
-            (r#"{"type":"data","device":"pi1","epoch":"b","seq":1,"t":1,"snapshot":true,"values":{}}"#,
-                Heard::Snapshot { complete: true }),
+            (
+                r#"{"type":"data","device":"pi1","epoch":"b","seq":1,"t":1,"snapshot":true,"values":{}}"#,
+                Heard::Snapshot { complete: true },
+            ),
             (beat, Heard::Whole),
             (beat, Heard::Other),
             (r#"{"type":"gap","device":"pi1","epoch":"b","to":9}"#, Heard::Note),

@@ -24,6 +24,7 @@ mod delivery;
 mod doctor;
 mod feeds;
 mod fixture;
+mod fleet;
 mod found;
 mod halfopen;
 mod history;

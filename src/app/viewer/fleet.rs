@@ -24,7 +24,10 @@ use crate::{
     telemetry::{
         Batch, BootTime, ChannelState, DeviceId, DeviceState, Devices, Origin, View, What,
     },
-    wire::{binary, fleet, json, subscribe::{Places, Since}},
+    wire::{
+        binary, fleet, json,
+        subscribe::{Places, Since},
+    },
 };
 
 /// So much is made of descriptions and snapshots under one lock, in bytes,

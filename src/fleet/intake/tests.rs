@@ -78,7 +78,9 @@ impl World {
 }
 
 fn data(epoch: &str, seq: u64, value: f64) -> String {
-    format!(r#"{{"type":"data","epoch":"{epoch}","seq":{seq},"t":1763000999.5,"values":{{"a":{value}}}}}"#)
+    format!(
+        r#"{{"type":"data","epoch":"{epoch}","seq":{seq},"t":1763000999.5,"values":{{"a":{value}}}}}"#
+    )
 }
 
 fn latest(epoch: &str, seq: u64, values: &str) -> String {
@@ -175,7 +177,10 @@ fn a_snapshot_comes_in_parts_and_a_link_names_the_epoch_once() {
     let more = r#","more":true"#;
     world.hear("pi1", &part(3, r#"{"x":0}"#, ""));
     assert_eq!(world.ring(), [""; 0], "whose numbers are these?");
-    world.hear("pi1", r#"{"type":"hello","version":1,"epoch":"e1","seq":3,"heartbeat":15,"channels":[]}"#);
+    world.hear(
+        "pi1",
+        r#"{"type":"hello","version":1,"epoch":"e1","seq":3,"heartbeat":15,"channels":[]}"#,
+    );
     world.hear("pi1", &part(3, r#"{"a":1}"#, more));
     world.hear("pi1", &part(3, r#"{"b":2}"#, ""));
     world.hear("pi1", r#"{"type":"data","seq":4,"t":6,"dt":[0,0.5],"values":{"a":[1,2],"b":3}}"#);
@@ -223,7 +228,8 @@ fn descriptions_are_the_devices_and_a_whole_list_takes_the_others_out() {
     let told = || {
         let view = world.hub.view();
         let channels = view.channels().iter();
-        let told = channels.map(|s| format!("{} {} {}", s.channel.name, s.status.as_str(), s.source));
+        let told =
+            channels.map(|s| format!("{} {} {}", s.channel.name, s.status.as_str(), s.source));
         told.collect::<Vec<_>>()
     };
     assert_eq!(told(), ["pi1/a error net", "pi1/b gone ", "pi1/c ok "]);

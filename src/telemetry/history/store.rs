@@ -157,7 +157,9 @@ impl Store {
 
     /// Forgets a channel that will not come again.
     pub(super) fn forget(&mut self, id: ChannelId) {
-        let Some(entry) = self.entries.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        let Some(entry) = self.entries.get_mut(id.0 as usize).and_then(Option::take) else {
+            return;
+        };
         self.count -= 1;
         self.bytes -= entry.fixed() + entry.heap;
         self.fixed -= entry.fixed();

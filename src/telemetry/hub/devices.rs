@@ -436,7 +436,9 @@ impl FleetMut<'_> {
     /// their numbers.
     pub fn keep_only(&mut self, id: DeviceId, kept: &[ChannelId]) {
         let State { channels, version, fleet, .. } = &mut *self.state;
-        let Some(device) = fleet.as_deref_mut().and_then(|fleet| fleet.find_mut(id)) else { return };
+        let Some(device) = fleet.as_deref_mut().and_then(|fleet| fleet.find_mut(id)) else {
+            return;
+        };
         let before = *version;
         for &number in device.channels.iter().filter(|id| kept.binary_search(id).is_err()) {
             if let Some(place) = ChannelState::place(channels, number) {
@@ -499,7 +501,9 @@ impl FleetMut<'_> {
     /// Says whether anything is heard of a device.
     pub fn set_status(&mut self, id: DeviceId, status: DeviceStatus, reason: Option<&str>) {
         let State { version, fleet, .. } = &mut *self.state;
-        let Some(device) = fleet.as_deref_mut().and_then(|fleet| fleet.find_mut(id)) else { return };
+        let Some(device) = fleet.as_deref_mut().and_then(|fleet| fleet.find_mut(id)) else {
+            return;
+        };
         if device.status != status || device.reason.as_deref() != reason {
             (device.status, device.reason) = (status, reason.map(Into::into));
             *version += 1;

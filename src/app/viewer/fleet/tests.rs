@@ -167,7 +167,8 @@ impl Client {
                     }
                     if device["status"] == "gone" {
                         self.places.remove(&name);
-                        self.values.retain(|channel, _| !channel.starts_with(&(name.clone() + "/")));
+                        self.values
+                            .retain(|channel, _| !channel.starts_with(&(name.clone() + "/")));
                     }
                 }
             }
@@ -309,9 +310,8 @@ fn run(seed: u64) -> (u64, usize) {
             if random(12) == 0 {
                 *at = 1 - *at;
                 let (filter, since) = (filters[number], client.since());
-                let text = format!(
-                    r#"{{"type":"subscribe","channels":["{filter}"],"since":{since}}}"#
-                );
+                let text =
+                    format!(r#"{{"type":"subscribe","channels":["{filter}"],"since":{since}}}"#);
                 client.gaps.clear();
                 let gapped = client.gapped.clone();
                 client.unsure.extend(gapped);
