@@ -238,3 +238,92 @@ fn a_fleet_without_boards_says_how_they_are_named() {
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("--board pi1=ws://") && told.lines().count() == 1, "{told}");
 }
+
+#[cfg(feature = "mqtt")]
+mod behind_a_broker {
+    use std::{io::Write, process::Stdio};
+
+    use nix::sys::signal::Signal;
+
+    use super::*;
+    use crate::broker::Mosquitto;
+
+    fn server(broker: &Mosquitto) -> Binary {
+        let mut command = command(env!("CARGO_BIN_EXE_boardcast"));
+        command.args(["fleet", "--config", "/dev/null", "--listen", "127.0.0.1:0"]);
+        Binary::run(command.args(["--mqtt", &broker.url()]))
+    }
+
+    /// A board that is fed on its standard input, and publishes.
+    fn board(broker: &Mosquitto, name: &str) -> Binary {
+        let mut command = command(env!("CARGO_BIN_EXE_boardcast"));
+        command.args(["--config", "/dev/null", "--listen", "127.0.0.1:0", "--socket", "none"]);
+        command.args(["--name", name, "--stdin", "--mqtt", &broker.url(), "--interval", "1h"]);
+        Binary::run(command.stdin(Stdio::piped()))
+    }
+
+    fn feed(board: &mut Binary, line: &str) {
+        let stdin = board.child.stdin.as_mut().expect("piped");
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("written");
+    }
+
+    /// Until a device's channel has this value; the last message of it.
+    fn await_value(viewer: &mut Client, name: &str, value: f64) -> Value {
+        loop {
+            let data = viewer.next("data");
+            if data["values"][name] == value {
+                return data;
+            }
+        }
+    }
+
+    #[test]
+    fn two_servers_hear_the_same_and_the_broker_may_go_and_come_back() {
+        let mut broker = Mosquitto::start("");
+        let mut boards = ["pi1", "the shed"].map(|name| board(&broker, name));
+        for board in &mut boards {
+            feed(board, "room/temp=20");
+        }
+        let servers = [server(&broker), server(&broker)];
+        let filter = r##"{"type":"subscribe","channels":["+/room/temp"]"##;
+        let mut viewers = servers.each_ref().map(|server| {
+            await_online(server, &["pi1", "the_shed"]);
+            let mut viewer = Client::connect(server.address, "/ws?channels=");
+            viewer.say(&format!("{filter}}}"));
+            viewer
+        });
+        let mut last = Value::Null;
+        for number in 21..26 {
+            feed(&mut boards[0], &format!("room/temp={number}"));
+            let [one, other] = viewers
+                .each_mut()
+                .map(|viewer| await_value(viewer, "pi1/room/temp", f64::from(number)));
+            assert_eq!((&one["epoch"], &one["seq"]), (&other["epoch"], &other["seq"]));
+            assert_eq!(one["t"], other["t"]);
+            last = one;
+        }
+        // What the first one told counts at the second.
+        let place = json!({ "pi1": { "epoch": last["epoch"], "seq": last["seq"] } });
+        let mut viewer = Client::connect(servers[1].address, "/ws?channels=");
+        viewer.say(&format!(r#"{filter},"since":{place}}}"#));
+        assert_eq!(viewer.next("subscribed")["recovered"], true);
+        // The broker goes; what was made meanwhile comes when it is back.
+        broker.kill();
+        feed(&mut boards[1], "room/temp=30");
+        broker.start_again();
+        await_value(&mut viewer, "the_shed/room/temp", 30.0);
+        for server in &servers {
+            await_online(server, &["pi1", "the_shed"]);
+            assert_eq!(server.metric("boardcast_fleet_bad_messages_total"), 0);
+        }
+        // One says that it goes; the other is killed, and its will says so.
+        let [pi, mut shed] = boards;
+        pi.signal(Signal::SIGTERM);
+        await_status(&mut viewer, "pi1", "offline");
+        shed.child.kill().expect("killed");
+        await_status(&mut viewer, "the_shed", "offline");
+        // Somebody takes one out.
+        broker.publish(&["-r", "-n", "-t", "boardcast/pi1/status"]);
+        await_status(&mut viewer, "pi1", "gone");
+    }
+}
