@@ -31,6 +31,11 @@ use self::{
     viewer::{Encoding, Telemetry},
     wishes::Wishes,
 };
+#[cfg(feature = "mqtt")]
+pub(crate) use self::{
+    selection::{Mask, Selection},
+    viewer::{Piece, Place, Tap},
+};
 use crate::{
     error::Error,
     message::{CloseCode, Message},
@@ -49,6 +54,8 @@ use crate::{
         subscribe::{self, Subscription},
     },
 };
+#[cfg(feature = "mqtt")]
+use crate::{telemetry::Filters, wire::subscribe::Pace};
 
 /// The subprotocols, and how data arrives with each.
 const PROTOCOLS: [(&str, Encoding); 2] =
@@ -73,12 +80,13 @@ pub struct App {
     at_stop: Mutex<Option<Vec<Call>>>,
     /// Whose pages may show ours in a frame: `frame-ancestors`.
     frames: RwLock<String>,
-    /// Who else has something to say in `/metrics`.
-    counting: OnceLock<Box<dyn Fn(&mut prometheus::Page) + Send + Sync>>,
     /// Called on SIGHUP.
     at_hang_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// What the way out, or a fleet, counts, for `/metrics`.
+    measure: OnceLock<Measure>,
 }
 
+type Measure = Box<dyn Fn(&mut prometheus::Page) + Send + Sync>;
 type Call = Box<dyn FnOnce() + Send>;
 
 struct EngineView {
@@ -112,8 +120,8 @@ impl App {
             plan: OnceLock::new(),
             at_stop,
             frames: RwLock::new("'self'".into()),
-            counting: OnceLock::new(),
             at_hang_up,
+            measure: OnceLock::new(),
         })
     }
 
@@ -174,13 +182,30 @@ impl App {
         let _ = self.at_hang_up.set(Box::new(call));
     }
 
-    /// Has this add to `/metrics`; the first call counts.
-    pub(crate) fn count_by(
-        &self,
-        describe: impl Fn(&mut prometheus::Page) + Send + Sync + 'static,
-    ) {
-        // A fleet server has one fleet.
-        let _ = self.counting.set(Box::new(describe));
+    /// A place in the stream for what is no client; see [`Tap`].
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn tap(&self, filters: Filters, pace: Option<Pace>) -> Tap {
+        self.telemetry.tap(filters, pace)
+    }
+
+    /// The channels that these filters select, as they come and go.
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn selection(&self, filters: Filters) -> Arc<Selection> {
+        self.telemetry.selection(filters)
+    }
+
+    /// Calls this whenever something is new, once the engine runs, in place of
+    /// what was to be called before. It must not block.
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn at_change(&self, call: impl Fn() + Send + Sync + 'static) {
+        self.telemetry.at_change(Bell::new(call));
+    }
+
+    /// Shows more in `/metrics`; the first call counts.
+    pub(crate) fn measure(&self, call: impl Fn(&mut prometheus::Page) + Send + Sync + 'static) {
+        // There is one way out, which counts over all of its connections; or one
+        // fleet, which has none.
+        let _ = self.measure.set(Box::new(call));
     }
 
     fn stream(&self, request: &Request) -> Answer {
@@ -223,7 +248,8 @@ impl App {
     fn latest(&self) -> Response {
         let view = self.hub.view();
         let wall_of = |at| view.wall_of(at);
-        let body = json::latest(view.seq(), view.channels(), wall_of);
+        let all: Vec<_> = view.channels().iter().collect();
+        let body = json::latest(view.seq(), &all, wall_of);
         drop(view);
         self.large(JSON, body)
     }
@@ -287,12 +313,12 @@ impl App {
 
     fn metrics(&self) -> Response {
         let mut page = prometheus::Page::default();
-        // Before the hub is locked, which it may want itself.
-        if let Some(describe) = self.counting.get() {
-            describe(&mut page);
-        }
         if let Some(engine) = self.engine.get() {
             engine.describe(&mut page);
+        }
+        // Before the hub is locked, which it may want itself.
+        if let Some(measure) = self.measure.get() {
+            measure(&mut page);
         }
         let view = self.hub.view();
         let ring = view.ring_use();

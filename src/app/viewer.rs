@@ -11,6 +11,8 @@
 //! is missed between them and nothing comes twice.
 
 mod fleet;
+#[cfg(feature = "mqtt")]
+mod tap;
 
 use std::{
     collections::VecDeque,
@@ -20,7 +22,9 @@ use std::{
 
 use bytes::Bytes;
 
-use self::fleet::Place;
+use self::fleet::Standing;
+#[cfg(feature = "mqtt")]
+pub(crate) use self::tap::{Piece, Place, Tap};
 use super::{
     pacer::Pacer,
     recent::{Key, Recent},
@@ -77,6 +81,9 @@ struct Shared {
     crowded: Counter,
     /// The ticks of all paces count from here.
     start: Instant,
+    /// Another one who is told that something is new.
+    #[cfg(feature = "mqtt")]
+    listener: Arc<Mutex<Option<Bell>>>,
 }
 
 impl Telemetry {
@@ -91,6 +98,8 @@ impl Telemetry {
             gaps: Counter::default(),
             crowded: Counter::default(),
             start: Instant::now(),
+            #[cfg(feature = "mqtt")]
+            listener: Arc::default(),
         }))
     }
 
@@ -111,7 +120,22 @@ impl Telemetry {
 
     /// Rings whenever there is something new.
     pub(super) fn started(&self, bell: Bell) {
-        self.0.hub.on_change(move || bell.ring());
+        #[cfg(feature = "mqtt")]
+        let listener = self.0.listener.clone();
+        self.0.hub.on_change(move || {
+            bell.ring();
+            #[cfg(feature = "mqtt")]
+            if let Some(listener) = &*listener.lock().unwrap_or_else(PoisonError::into_inner) {
+                listener.ring();
+            }
+        });
+    }
+
+    /// Calls this, too, whenever there is something new; it takes the place of
+    /// an earlier one. It must not block.
+    #[cfg(feature = "mqtt")]
+    pub(super) fn at_change(&self, listener: Bell) {
+        *self.0.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
     }
 
     /// A subscription, made ready for a worker.
@@ -175,7 +199,7 @@ pub(super) struct Viewer {
     /// and its snapshot, what a tick brings. Shared bytes, of one instant.
     first: VecDeque<Bytes>,
     /// What it has beside its cursor, at a fleet's hub.
-    fleet: Option<Box<Place>>,
+    fleet: Option<Box<Standing>>,
     /// The last `fill` offered a heartbeat.
     heartbeat: bool,
     /// When something was last sent.

@@ -11,6 +11,8 @@ pub mod fleet;
 pub mod history;
 pub mod json;
 pub mod line;
+#[cfg(feature = "mqtt")]
+pub(crate) mod mqtt;
 pub mod prometheus;
 pub mod query;
 pub mod subscribe;

@@ -24,6 +24,7 @@ mod delivery;
 mod doctor;
 mod feeds;
 mod fixture;
+mod fleet;
 mod found;
 mod halfopen;
 mod history;
@@ -64,5 +65,7 @@ mod tls_stress;
 mod trouble;
 #[cfg(feature = "tls")]
 mod tunnel;
+#[cfg(feature = "mqtt")]
+mod uplink;
 mod watch;
 mod websocket;

@@ -24,7 +24,10 @@ use crate::{
     telemetry::{
         Batch, BootTime, ChannelState, DeviceId, DeviceState, Devices, Origin, View, What,
     },
-    wire::{binary, fleet, json, subscribe::Places},
+    wire::{
+        binary, fleet, json,
+        subscribe::{Places, Since},
+    },
 };
 
 /// So much is made of descriptions and snapshots under one lock, in bytes,
@@ -34,7 +37,7 @@ const TURNS: usize = 256;
 
 /// What a client of a fleet's hub has beside its cursor.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Standing {
     /// Devices that the client is to be told of before the next batch; the
     /// last one comes first.
     turns: Vec<Turn>,
@@ -65,6 +68,9 @@ struct Turn {
     show: bool,
     /// Before these, that it lost some: from this number on, if that is known.
     lost: Option<Option<u64>>,
+    /// What the client has of a start that was not known here when it came; it
+    /// may be by the device's turn.
+    since: Option<Since>,
 }
 
 /// How a client may go on with a device.
@@ -78,7 +84,7 @@ enum Resume {
     Lost(u64),
 }
 
-impl Place {
+impl Standing {
     /// Whether devices wait for their turn.
     pub(super) fn has_turns(&self) -> bool {
         !self.turns.is_empty()
@@ -124,11 +130,17 @@ impl Place {
         let mut unheard = std::mem::take(&mut self.unheard);
         unheard.retain(|name, since| {
             let device = devices.named(name);
-            let Some((device, run)) = device.and_then(|d| Some((d, d.run.as_ref()?))) else {
-                return true;
-            };
-            if *run.epoch == *since.epoch {
-                self.note(device, (run.number, since.seq), head);
+            let Some(device) = device.filter(|device| device.run.is_some()) else { return true };
+            match can_resume(device, &since.epoch, since.seq, false) {
+                Resume::Behind(run, seq) => self.note(device, (run, seq), head),
+                Resume::Lost(from) => self.turns.push(Turn {
+                    device: device.id,
+                    describe: true,
+                    show: true,
+                    lost: Some(Some(from)),
+                    since: None,
+                }),
+                Resume::Anew => {}
             }
             false
         });
@@ -158,12 +170,12 @@ impl Viewer {
     pub(super) fn restart_fleet(&mut self, view: &View<'_>, devices: Devices<'_>) {
         self.seq = view.seq();
         let Some(place) = &mut self.fleet else { return };
-        **place = Place::default();
+        **place = Standing::default();
         if self.selection.filters().is_empty() {
             return;
         }
         let all = devices.list().iter().rev();
-        let turn = |id| Turn { device: id, describe: true, show: true, lost: None };
+        let turn = |id| Turn { device: id, describe: true, show: true, lost: None, since: None };
         place.turns.extend(all.map(|device| turn(device.id)));
     }
 
@@ -197,6 +209,7 @@ impl Viewer {
                 Resume::Anew => {
                     let same = device.run.as_ref().is_some_and(|run| *run.epoch == *since.epoch);
                     recovered &= same;
+                    turn.since = Some(since.clone());
                 }
                 Resume::Lost(from) => {
                     turn.lost = Some(Some(from));
@@ -239,7 +252,18 @@ impl Viewer {
             self.first.extend(text_frames(&json::channels(channels.clone())));
         }
         let Some(run) = device.run.as_ref().filter(|_| turn.show) else { return };
-        if let Some(from) = turn.lost.filter(|_| self.pacer.is_none()) {
+        let since = turn.since.as_ref().filter(|since| *since.epoch == *run.epoch);
+        let lost = match since {
+            Some(since) if since.seq >= device.seq => {
+                if let Some(place) = &mut self.fleet {
+                    place.note(device, (run.number, since.seq), view.seq());
+                }
+                return;
+            }
+            Some(since) => Some(Some(since.seq + 1)),
+            None => turn.lost,
+        };
+        if let Some(from) = lost.filter(|_| self.pacer.is_none()) {
             self.first.push_back(text_frame(&fleet::gap(run, from, device.seq)));
         }
         let with_value = channels.filter(|state| !state.value.is_null());
@@ -266,16 +290,25 @@ impl Viewer {
             let (entry, start) = device.evicted;
             let had = place.had.get(&device.id).map(|had| had.upto);
             let had = had.filter(|had| had.0 == run.number);
-            // What is lost of an older start is: the ring has the newer one's snapshot.
-            if entry <= self.seq
-                || start != run.number
-                || had.is_some_and(|had| had.1 >= device.kept_after)
-            {
+            if entry <= self.seq || had.is_some_and(|had| had.1 >= device.kept_after) {
+                continue;
+            }
+            if start != run.number {
+                // The ring has the newer start's snapshot; what it still has of
+                // the older one follows on nothing.
+                if had.is_none() {
+                    place.note(device, (run.number - 1, u64::MAX), view.seq());
+                }
                 continue;
             }
             let from = had.map(|had| had.1 + 1);
-            let turn = Turn { device: device.id, describe: false, show: true, lost: Some(from) };
-            place.turns.push(turn);
+            place.turns.push(Turn {
+                device: device.id,
+                describe: false,
+                show: true,
+                lost: Some(from),
+                since: None,
+            });
         }
         self.seq = view.oldest() - 1;
     }
@@ -351,14 +384,15 @@ impl Viewer {
         let batch = view.batch(seq)?;
         let Some(origin) = view.origin(seq) else { return Some(mask.share_of(batch)) };
         let device = view.devices().and_then(|devices| devices.get(origin.run.device));
-        Some(match (device, origin.what) {
-            // Forgotten meanwhile.
-            (None, _) => Share::Nothing,
-            (Some(device), What::Gap(_)) => {
-                let any = selected(view, device, mask).next().is_some();
-                if any { Share::Whole } else { Share::Nothing }
-            }
-            _ => mask.share_of(batch),
+        // Forgotten meanwhile.
+        let Some(device) = device else { return Some(Share::Nothing) };
+        let any = || selected(view, device, mask).next().is_some();
+        Some(match origin.what {
+            What::Gap(_) if any() => Share::Whole,
+            // Even an empty one: it ends the gap.
+            What::Snapshot if any() => mask.share_of(batch).max(Share::Part),
+            What::Data => mask.share_of(batch),
+            _ => Share::Nothing,
         })
     }
 
