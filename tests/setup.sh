@@ -69,6 +69,15 @@ install_nginx() {
     }
 }
 
+# promtool and the server itself, which the package would start.
+install_prometheus() {
+    [ -x .prometheus/usr/bin/promtool ] || {
+        say "unpacking prometheus in tests/.prometheus"
+        mkdir -p .prometheus
+        (cd .prometheus && apt-get download prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
+    }
+}
+
 # install_python FOLDER REQUIREMENTS: an environment of its own with what the file lists
 install_python() {
     cmp -s "$2" "$1/.installed" && "$1/bin/python" -c '' 2>/dev/null && return 0
@@ -117,4 +126,5 @@ if [ "$1" = all ]; then
     install_node_clients
     install_python .venv peers/requirements.txt
     install_nginx
+    install_prometheus
 fi

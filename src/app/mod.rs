@@ -254,8 +254,9 @@ impl App {
         no_store(json_response(if well { 200 } else { 503 }, body.to_string() + "\n"))
     }
 
-    fn metrics(&self) -> Response {
-        let mut page = prometheus::Page::default();
+    fn metrics(&self, format: prometheus::Format) -> Response {
+        let mut page = prometheus::Page::new(format, false);
+        page.build(env!("CARGO_PKG_VERSION"));
         if let Some(engine) = self.engine.get() {
             engine.describe(&mut page);
         }
@@ -291,7 +292,7 @@ impl App {
         self.publishing.describe(&mut page);
         page.readings(view.channels());
         drop(view);
-        self.large(prometheus::MEDIA_TYPE, page.finish())
+        self.large(format.media_type(), page.finish()).header("Vary", "Accept")
     }
 }
 
@@ -363,7 +364,10 @@ impl Application for App {
             "/api/publish" => return self.publishing.respond(request),
             "/api/channels" => Some(Self::channels as fn(&Self) -> Response),
             "/api/latest" => Some(Self::latest as _),
-            "/metrics" => Some(Self::metrics as _),
+            "/metrics" => {
+                let format = prometheus::Format::from_accept(request.header_list("accept"));
+                return self.guard(request, || Answer::Response(self.metrics(format)));
+            }
             "/healthz" => Some(Self::health as _),
             "/api/history" => {
                 let answer = || self.histories.respond(&self.hub, request, self.purse());
