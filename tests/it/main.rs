@@ -35,6 +35,7 @@ mod misbehaviour;
 #[cfg(debug_assertions)]
 mod planted;
 mod platform;
+mod prometheus;
 mod rules;
 mod sandbox;
 #[cfg(feature = "tls")]
