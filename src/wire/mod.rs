@@ -7,6 +7,7 @@
 //! `?` of a request, [`subscribe`] what a client asks to see.
 
 pub mod binary;
+pub mod events;
 pub mod history;
 pub mod json;
 pub mod line;

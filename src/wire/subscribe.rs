@@ -26,6 +26,13 @@ pub struct Subscription {
     pub since: Option<Since>,
 }
 
+impl Subscription {
+    /// Every batch of all channels, from a place on.
+    pub fn all_since(since: Since) -> Self {
+        Self { filters: Filters::all(), pace: None, since: Some(since) }
+    }
+}
+
 /// A place in a board's stream.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +72,7 @@ impl Pace {
     }
 }
 
-/// Reads the query of `/ws`; `None` when it asks for nothing in particular.
+/// Reads the query of `/ws` and `/events`; `None` when it asks for nothing in particular.
 /// Without `channels` it is for all.
 ///
 /// # Errors
@@ -84,7 +91,7 @@ pub fn from_query(text: &str) -> Result<Option<Subscription>> {
             other => {
                 let other: String = other.chars().take(40).collect();
                 return Err(Error::Setting(format!(
-                    "/ws knows no {other:?}; it takes channels, max_hz and since"
+                    "a stream knows no {other:?}; it takes channels, max_hz and since"
                 )));
             }
         }
@@ -93,7 +100,11 @@ pub fn from_query(text: &str) -> Result<Option<Subscription>> {
     Ok(some.then_some(asked))
 }
 
-fn since(text: &str) -> Result<Since> {
+/// Reads a place, as in `9f86d081884c7d65:1041`.
+///
+/// # Errors
+/// [`Error::Setting`] says what it looks like.
+pub fn since(text: &str) -> Result<Since> {
     let place = text
         .split_once(':')
         .and_then(|(epoch, seq)| Some(Since { epoch: epoch.to_owned(), seq: seq.parse().ok()? }));
@@ -182,7 +193,7 @@ mod tests {
             ("max_hz=NaN", "max_hz is a number"),
             ("since=9f", "EPOCH:SEQ"),
             ("since=9f:-1", "EPOCH:SEQ"),
-            ("filter=x", r#"/ws knows no "filter""#),
+            ("filter=x", r#"a stream knows no "filter""#),
         ] {
             let error = from_query(query).expect_err(query).to_string();
             assert!(error.contains(hint), "{query}: {error}");

@@ -20,6 +20,7 @@ mod crowd;
 mod deflate;
 mod delivery;
 mod doctor;
+mod events;
 mod feeds;
 mod fixture;
 mod found;
