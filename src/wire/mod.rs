@@ -4,7 +4,8 @@
 //! [`history`] is what it gets of the past, [`binary`] what carries many numbers
 //! in few bytes; [`prometheus`] is what a scraper gets from `/metrics`;
 //! [`line`](mod@line) is what is pushed in; [`query`] is what stands behind the
-//! `?` of a request, [`subscribe`] what a client asks to see.
+//! `?` of a request, [`subscribe`] what a client asks to see; [`events`] is the
+//! stream where WebSockets do not pass.
 
 pub mod binary;
 pub mod events;
