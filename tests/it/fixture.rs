@@ -421,7 +421,15 @@ pub(crate) struct Binary {
 
 /// A command that starts a program of this package, behind `TEST_RUNNER` when
 /// it is foreign to this machine.
+///
+/// It announces nothing on the network that the tests happen to run in.
 pub(crate) fn command(program: &str) -> Command {
+    let mut command = runner(program);
+    command.env("BOARDCAST_MDNS", "false");
+    command
+}
+
+fn runner(program: &str) -> Command {
     match std::env::var("TEST_RUNNER") {
         Ok(runner) => {
             let mut words = runner.split_whitespace();
