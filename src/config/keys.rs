@@ -576,7 +576,8 @@ pub static KEYS: &[Key] = &[
         },
         |config| config.mdns.iter().map(ToString::to_string).collect(),
     )
-    .flag("no-mdns", ""),
+    .flag("no-mdns", "")
+    .like("true"),
     Key::new(
         "sandbox",
         Shape::Truth,

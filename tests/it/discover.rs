@@ -30,7 +30,7 @@ impl Network {
     fn board(&self, arguments: &[&str]) -> Binary {
         let address = format!("{}:0", self.0.address);
         let own = ["--listen", &address, "--socket", "none", "--name", "pi"];
-        Binary::run(&mut self.run(&[&own, arguments].concat()))
+        Binary::run(self.run(&[&own, arguments].concat()).env_remove("BOARDCAST_MDNS"))
     }
 
     /// The ports of the boards that answer within a second.

@@ -421,15 +421,7 @@ pub(crate) struct Binary {
 
 /// A command that starts a program of this package, behind `TEST_RUNNER` when
 /// it is foreign to this machine.
-///
-/// It announces nothing on the network that the tests happen to run in.
 pub(crate) fn command(program: &str) -> Command {
-    let mut command = runner(program);
-    command.env("BOARDCAST_MDNS", "false");
-    command
-}
-
-fn runner(program: &str) -> Command {
     match std::env::var("TEST_RUNNER") {
         Ok(runner) => {
             let mut words = runner.split_whitespace();
@@ -459,7 +451,13 @@ impl Binary {
     }
 
     /// The same; its exit code and its log when it ends before it greets.
+    ///
+    /// Unless the command speaks of it, it announces nothing on the network
+    /// that the tests happen to run in.
     pub(crate) fn try_run(command: &mut Command) -> Result<Self, (Option<i32>, String)> {
+        if command.get_envs().all(|(name, _)| name != "BOARDCAST_MDNS") {
+            command.env("BOARDCAST_MDNS", "false");
+        }
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
         let log = Arc::new(Mutex::new(String::new()));
