@@ -35,6 +35,7 @@ const MOST: usize = 1024;
 
 /// What a board tells the network of itself.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "mdns"), expect(dead_code, reason = "nobody is told"))]
 pub(crate) struct Notice<'a> {
     /// The device's name, which becomes the service's.
     pub(crate) device: &'a str,

@@ -7,9 +7,13 @@ use crate::error::{Error, Result};
 
 /// A board that is announced: there is none.
 #[derive(Debug)]
-pub(crate) struct Announced(
-    #[expect(dead_code, reason = "there is nobody to make one")] Infallible,
-);
+pub(crate) struct Announced(Infallible);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        match self.0 {}
+    }
+}
 
 impl Announced {
     pub(super) fn start(_: &Notice<'_>) -> Result<Self> {

@@ -5,12 +5,13 @@
 use std::{
     collections::HashMap,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use mdns_sd::{
-    DaemonStatus, IfKind, Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo,
+    DaemonStatus, IfKind, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent,
+    ServiceInfo,
 };
 
 use super::{Board, MOST, Notice, plain};
@@ -43,12 +44,12 @@ impl Announced {
             name.pop();
         }
         let host = format!("{}.local.", notice.host.split('.').next().unwrap_or_default());
-        let port = notice.listening.first().map_or(0, |address| address.port());
+        let port = notice.listening.first().map_or(0, SocketAddr::port);
         let own: Vec<IpAddr> = notice
             .listening
             .iter()
             .filter(|address| address.port() == port)
-            .map(|address| address.ip())
+            .map(SocketAddr::ip)
             .collect();
         let everywhere = own.iter().any(IpAddr::is_unspecified);
         let texts = [
@@ -120,8 +121,7 @@ fn board(found: &ResolvedService) -> Board {
     let text = |key| plain(found.get_property_val_str(key).unwrap_or_default());
     let own = found.get_fullname().split("._boardcast.").next().unwrap_or_default();
     let name = Some(text("device")).filter(|name| !name.is_empty());
-    let mut addresses: Vec<_> =
-        found.get_addresses().iter().map(|address| address.to_ip_addr()).collect();
+    let mut addresses: Vec<_> = found.get_addresses().iter().map(ScopedIp::to_ip_addr).collect();
     addresses.sort();
     addresses.dedup();
     addresses.truncate(MOST_ADDRESSES);
