@@ -1,6 +1,6 @@
 //! The command line, and nothing but the command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use clap::{
     Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, error::ErrorKind,
@@ -9,9 +9,8 @@ use clap::{
 
 use crate::{
     cert::Cert,
-    config::{self, Config, Flags, KEYS, Key, PORT, Request, Shape},
+    config::{Config, Flags, KEYS, Key, PORT, Request, Shape},
     doctor::Doctor,
-    mdns::Discover,
     net::Role,
     put::Put,
     token::{self, Task, Token},
@@ -124,18 +123,6 @@ enum Command {
         /// Replace what is there; a server that runs takes it up by itself.
         #[arg(long)]
         force: bool,
-    },
-    /// List the boards on this network, by mDNS: name, address, page and version.
-    ///
-    /// Lines with tabs between the columns; with --json one object. Exit code 1
-    /// when no board answers.
-    Discover {
-        /// How long to wait for answers.
-        #[arg(long, value_name = "TIME", default_value = "3s", value_parser = config::parse_wait)]
-        timeout: Duration,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Say what was found on this board, what was not and why, with the mend.
     ///
@@ -364,8 +351,6 @@ pub enum Asked {
     Token(Token),
     /// Make a certificate.
     Cert(Cert),
-    /// List the boards on the network.
-    Discover(Discover),
     /// Look what is wrong with this board.
     Doctor(Doctor),
     /// Print this and end.
@@ -400,9 +385,6 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
         Some(Command::Channels(what)) => return what.into_watch(None).map(Asked::Channels),
         Some(Command::Cert { names, out, force }) => {
             return Ok(Asked::Cert(Cert { names, out, force }));
-        }
-        Some(Command::Discover { timeout, json }) => {
-            return Ok(Asked::Discover(Discover { timeout, json }));
         }
         Some(Command::Doctor { port, json, root }) => {
             return Ok(Asked::Doctor(Doctor { root, port, json }));

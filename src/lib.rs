@@ -68,7 +68,6 @@ mod fault;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod mdns;
 pub mod message;
 pub mod net;
 pub mod pulse;

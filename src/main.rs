@@ -23,7 +23,6 @@ fn main() -> ExitCode {
             ended => client(ended.map(drop)),
         },
         Ok(Asked::Token(token)) => client(token.run().map(|text| print(&text))),
-        Ok(Asked::Discover(discover)) => client(discover.run().map(|text| print(&text))),
         Ok(Asked::Cert(cert)) => client(cert.run().map(|text| print(&text))),
         Ok(Asked::Put(put)) => client(put.run(std::io::stdin())),
         Ok(Asked::Print(text)) => {

@@ -566,19 +566,6 @@ pub static KEYS: &[Key] = &[
     .flag("user", "NAME")
     .like("boardcast"),
     Key::new(
-        "mdns",
-        Shape::Truth,
-        "Announce the board on the network by mDNS, for boardcast discover \
-         [default: when it listens beyond the loopback]",
-        |config, values| {
-            config.mdns = Some(truth(values)?);
-            Ok(())
-        },
-        |config| config.mdns.iter().map(ToString::to_string).collect(),
-    )
-    .flag("no-mdns", "")
-    .like("true"),
-    Key::new(
         "sandbox",
         Shape::Truth,
         "Close a sandbox around the server, which then opens no file but those that it needs \

@@ -38,10 +38,7 @@ pub use self::{
     keys::{KEYS, Key, Shape},
     load::{Flags, Loaded, Origin, Request, load},
     show::{summary, text},
-    values::{
-        parse_every, parse_interval, parse_listen, parse_origin, parse_socket, parse_udp,
-        parse_wait,
-    },
+    values::{parse_every, parse_interval, parse_listen, parse_origin, parse_socket, parse_udp},
 };
 use crate::{
     error::{Error, Result},
@@ -96,9 +93,6 @@ pub struct Config {
     pub udp: Option<SocketAddr>,
     /// Whom to become once all is bound, when started as root; `None`: nobody else.
     pub user: Option<String>,
-    /// Whether the board is announced by mDNS; `None`: when it listens beyond
-    /// the loopback.
-    pub mdns: Option<bool>,
     /// Whether a sandbox is closed around the server.
     pub sandbox: bool,
     /// The engine's bounds.
@@ -240,7 +234,6 @@ impl Default for Config {
             socket_clients: 16,
             udp: None,
             user: None,
-            mdns: None,
             sandbox: true,
             limits: Limits::default(),
             sources: Vec::new(),

@@ -62,14 +62,6 @@ pub fn parse_every(text: &str) -> Result<Duration> {
     })
 }
 
-/// Reads how long to wait for somebody: from 100 milliseconds to a minute.
-///
-/// # Errors
-/// [`Error::Setting`] names the range.
-pub fn parse_wait(text: &str) -> Result<Duration> {
-    parse_time_in(text, Duration::from_millis(100), Duration::from_secs(60))
-}
-
 /// Parses a time within these limits, both included.
 #[inline(never)]
 pub(super) fn parse_time_in(text: &str, least: Duration, most: Duration) -> Result<Duration> {

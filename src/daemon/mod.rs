@@ -49,7 +49,6 @@ use crate::{
     app::App,
     config::{Config, PORT, Request, SocketPlace},
     error::{Error, Result},
-    mdns::{self, Notice},
     net::{self, Ended, Limits, Listeners, Tls},
     purse::Plan,
     service,
@@ -174,14 +173,6 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     if let Some(keeper) = &keeper {
         // Behind the last reading, and while the connections close.
         app.at_stop(keeper.stopper());
-    }
-
-    let host = host_name();
-    let (listening, secure) = (engine.addresses(), tls.is_some());
-    let notice = Notice { device: &device, host: &host, listening, secure };
-    if let Some(announced) = mdns::announce(config.mdns, &notice)? {
-        // First at the end: nobody is to come any more.
-        app.at_stop(move || drop(announced));
     }
 
     if log::log_enabled!(log::Level::Info) {

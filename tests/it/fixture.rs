@@ -451,13 +451,7 @@ impl Binary {
     }
 
     /// The same; its exit code and its log when it ends before it greets.
-    ///
-    /// Unless the command speaks of it, it announces nothing on the network
-    /// that the tests happen to run in.
     pub(crate) fn try_run(command: &mut Command) -> Result<Self, (Option<i32>, String)> {
-        if command.get_envs().all(|(name, _)| name != "BOARDCAST_MDNS") {
-            command.env("BOARDCAST_MDNS", "false");
-        }
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
         let log = Arc::new(Mutex::new(String::new()));

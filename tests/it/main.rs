@@ -19,8 +19,6 @@ mod crowd;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod delivery;
-#[cfg(feature = "mdns")]
-mod discover;
 mod doctor;
 mod events;
 mod feeds;

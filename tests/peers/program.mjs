@@ -45,7 +45,7 @@ export class Program {
   constructor(t, command) {
     const [file, ...args] = command;
     // The environment's RUST_LOG would change what the program says.
-    const env = { ...process.env, RUST_LOG: undefined, BOARDCAST_MDNS: "false" };
+    const env = { ...process.env, RUST_LOG: undefined };
     const child = spawn(file, args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     this.#child = child;
     if (child.pid) running.add(child);
