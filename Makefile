@@ -20,7 +20,7 @@
 #
 #   make cross TARGET=…         a static binary, with Debian's compiler; FEATURES=tls: one that speaks TLS
 #   make cross-docker TARGET=…  with `cross` and Docker or Podman instead
-#   make test-arm               every test against each static binary, ARM's emulated
+#   make test-arm               others' clients against each static binary, ARM's emulated; every test on ARMv6, ALL=1: on each
 #   make sizes                  what each binary weighs, and why
 
 .DEFAULT_GOAL := run
@@ -109,8 +109,9 @@ sizes: page
 	@tests/setup.sh cross
 	cross/sizes.sh
 
-# The program that a package holds: for a board, cross-built; else this machine's own. It speaks TLS.
-packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET) FEATURES=tls,$(CARGO) build --release --locked --features tls)
+# The program that a package holds: for a board, cross-built; else this machine's own. It speaks TLS and MQTT.
+comma := ,
+packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET) FEATURES=tls$(comma)mqtt,$(CARGO) build --release --locked --features tls$(comma)mqtt)
 
 deb tarball: page
 	$(packaged)

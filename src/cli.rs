@@ -9,8 +9,9 @@ use clap::{
 
 use crate::{
     cert::Cert,
-    config::{Config, Flags, KEYS, Key, PORT, Request, Shape},
+    config::{Config, Flags, KEYS, Key, PORT, Request, Scope, Shape},
     doctor::Doctor,
+    mdns::Discover,
     net::Role,
     put::Put,
     token::{self, Task, Token},
@@ -31,6 +32,12 @@ struct Cli {
 enum Command {
     /// Serve the page and the stream (what boardcast does without a command).
     Serve(Box<Serve>),
+    /// Serve the page and the stream of many boards.
+    ///
+    /// Each device's channels begin with its name; the page opens with an
+    /// overview. Any number of these servers can run side by side: they need
+    /// nothing from one another. docs/fleet.md tells more.
+    Fleet(Box<FleetServe>),
     /// Say whether the settings are fine, and if not, where and what to write instead.
     ///
     /// One line for each thing that is wrong: file, line, column, and how to
@@ -123,6 +130,17 @@ enum Command {
         /// Replace what is there; a server that runs takes it up by itself.
         #[arg(long)]
         force: bool,
+    },
+    /// List the boards on this network: name, page, host, version.
+    ///
+    /// They are asked over multicast DNS. Exit code 1 when none has answered.
+    Discover {
+        /// Wait so many seconds for answers.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = value_parser!(u64).range(1..=60))]
+        timeout: u64,
+        /// Print JSON: an array of objects with device, url, host and version.
+        #[arg(long)]
+        json: bool,
     },
     /// Say what was found on this board, what was not and why, with the mend.
     ///
@@ -229,7 +247,23 @@ struct Serve {
 
 impl Args for Serve {
     fn augment_args(command: clap::Command) -> clap::Command {
-        let options = KEYS.iter().filter_map(|key| {
+        Self::augment(command, Scope::Board)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+/// The settings that are options of this command.
+fn options_of(scope: Scope) -> impl Iterator<Item = &'static Key> {
+    let of = move |key: &&Key| key.scope == Scope::Both || key.scope == scope;
+    KEYS.iter().filter(|key| key.flag.is_some()).filter(of)
+}
+
+impl Serve {
+    fn augment(command: clap::Command, scope: Scope) -> clap::Command {
+        let options = options_of(scope).filter_map(|key| {
             let (option, value) = key.flag?;
             let argument = Arg::new(key.name).long(option).help(key.help);
             Some(match key.shape {
@@ -257,15 +291,9 @@ impl Args for Serve {
         ])
     }
 
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for Serve {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+    fn from(matches: &ArgMatches, scope: Scope) -> Self {
         let mut flags: Flags = Vec::new();
-        for key in KEYS.iter().filter(|key| key.flag.is_some()) {
+        for key in options_of(scope) {
             let values = match (key.shape, key.flag) {
                 (Shape::Truth, Some((option, _))) => {
                     let truth = !option.starts_with("no-");
@@ -285,7 +313,38 @@ impl FromArgMatches for Serve {
         flags.extend(log.map(|(level, key)| (key, vec![level.to_owned()])));
         let config = matches.get_many("config").into_iter().flatten().cloned().collect();
         let root = matches.get_one("root").cloned().unwrap_or_else(|| "/".into());
-        Ok(Self { flags, config, root })
+        Self { flags, config, root }
+    }
+}
+
+impl FromArgMatches for Serve {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self::from(matches, Scope::Board))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The same options, but those that only a board has, and a fleet's own.
+#[derive(Debug)]
+struct FleetServe(Serve);
+
+impl Args for FleetServe {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        Serve::augment(command, Scope::Fleet)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for FleetServe {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(Serve::from(matches, Scope::Fleet)))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -335,6 +394,8 @@ pub fn command() -> clap::Command {
 pub enum Asked {
     /// Serve, with the settings that are found so.
     Serve(Box<Request>),
+    /// Serve many boards, with the settings that are found so.
+    Fleet(Box<Request>),
     /// Say what is wrong with these settings.
     Check(Box<Request>),
     /// Print these settings and where each came from.
@@ -351,6 +412,8 @@ pub enum Asked {
     Token(Token),
     /// Make a certificate.
     Cert(Cert),
+    /// List the boards on this network.
+    Discover(Discover),
     /// Look what is wrong with this board.
     Doctor(Doctor),
     /// Print this and end.
@@ -373,6 +436,9 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
     };
     let serve = match cli.command {
         Some(Command::Serve(serve)) => *serve,
+        Some(Command::Fleet(serve)) => {
+            return serve.0.into_request().map(|request| Asked::Fleet(Box::new(request)));
+        }
         Some(Command::Check { files, mut serve }) => {
             serve.config.extend(files);
             return serve.into_request().map(|request| Asked::Check(Box::new(request)));
@@ -385,6 +451,10 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
         Some(Command::Channels(what)) => return what.into_watch(None).map(Asked::Channels),
         Some(Command::Cert { names, out, force }) => {
             return Ok(Asked::Cert(Cert { names, out, force }));
+        }
+        Some(Command::Discover { timeout, json }) => {
+            let time = std::time::Duration::from_secs(timeout);
+            return Ok(Asked::Discover(Discover { time, json }));
         }
         Some(Command::Doctor { port, json, root }) => {
             return Ok(Asked::Doctor(Doctor { root, port, json }));

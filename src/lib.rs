@@ -47,17 +47,19 @@
 //! | [`pulse`] | whether the threads that matter still turn |
 //! | [`purse`] | memory that is held for a moment |
 //! | [`net`] | the engine: accept loop, connection threads, push workers |
+//! | [`mqtt`] | a client of MQTT brokers, on the engine's sockets |
 //! | [`websocket`] | the WebSocket API for programs, on the engine |
 //! | [`telemetry`] | channels, values, batches; the hub, its ring and its history |
 //! | [`wire`] | JSON, Prometheus, pushed lines, as functions of bytes |
 //! | [`sources`] | where readings come from: the sampler, and what is pushed in |
 //! | `web` | the page, embedded |
 //! | [`App`] | joins hub, page and engine: routes and the stream |
-//! | [`config`], [`token`], [`watch`], [`put`], [`cert`], [`doctor`], [`cli`], `service`, [`daemon`] | the program: settings, tokens, the terminal client, what pushes readings, what makes a certificate, what looks after the board, the command line, the server as a service |
+//! | [`config`], [`token`], [`watch`], [`put`], [`cert`], [`mdns`], [`doctor`], [`fleet`], [`cli`], `service`, [`daemon`] | the program: settings, tokens, the terminal client, what pushes readings, what makes a certificate, what tells the network, what looks after the board, what many devices say, the command line, the server as a service |
 //!
 //! The invariants are in ARCHITECTURE.md, beside the source.
 
 mod app;
+mod backoff;
 pub mod cert;
 pub mod cli;
 pub mod config;
@@ -65,10 +67,13 @@ pub mod daemon;
 pub mod doctor;
 pub mod error;
 mod fault;
+pub mod fleet;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod mdns;
 pub mod message;
+pub mod mqtt;
 pub mod net;
 pub mod pulse;
 pub mod purse;

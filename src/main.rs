@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode, time::SystemTime};
 
 use boardcast::{
     cli::{self, Asked},
-    config::{self, Request},
+    config::{self, Config, Request},
     daemon,
     net::Ended,
     watch,
@@ -12,7 +12,8 @@ use boardcast::{
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
-        Ok(Asked::Serve(request)) => serve(*request),
+        Ok(Asked::Serve(request)) => serve(*request, daemon::serve),
+        Ok(Asked::Fleet(request)) => serve(*request, daemon::fleet),
         Ok(Asked::Check(request)) => check(&request),
         Ok(Asked::Config(request)) => show(&request),
         Ok(Asked::Watch(asked)) => client(watch::watch(&asked)),
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
             ended => client(ended.map(drop)),
         },
         Ok(Asked::Token(token)) => client(token.run().map(|text| print(&text))),
+        Ok(Asked::Discover(discover)) => client(discover.run().map(|text| print(&text))),
         Ok(Asked::Cert(cert)) => client(cert.run().map(|text| print(&text))),
         Ok(Asked::Put(put)) => client(put.run(std::io::stdin())),
         Ok(Asked::Print(text)) => {
@@ -48,7 +50,7 @@ fn client(ended: boardcast::Result<()>) -> ExitCode {
     }
 }
 
-fn serve(request: Request) -> ExitCode {
+fn serve(request: Request, run: fn(Config, Request) -> boardcast::Result<Ended>) -> ExitCode {
     let loaded = match config::load(&request) {
         Ok(loaded) => loaded,
         Err(complaints) => {
@@ -67,7 +69,7 @@ fn serve(request: Request) -> ExitCode {
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }
-    match daemon::serve(loaded.config, request) {
+    match run(loaded.config, request) {
         Ok(Ended::Stopped) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted) => {
             log::warn!("stopped at once; some connections were cut");

@@ -78,6 +78,23 @@ install_prometheus() {
     }
 }
 
+# The same for a broker and its clients; the libraries that it wants come by apt.
+install_mosquitto() {
+    { has mosquitto && has mosquitto_pub; } || [ -x .mosquitto/usr/sbin/mosquitto ] || {
+        say "unpacking mosquitto in tests/.mosquitto"
+        mkdir -p .mosquitto
+        (
+            cd .mosquitto
+            apt-get download mosquitto mosquitto-clients
+            for package in mosquitto*.deb; do dpkg-deb -x "$package" . && rm "$package"; done
+        )
+    }
+}
+libraries_of() { apt-cache depends "$@" | sed -n 's/^ *Depends: \(lib[^ ]*\)$/\1/p' | sort -u | tr '\n' ' '; }
+has_mosquitto_libraries() {
+    has mosquitto || [ -n "$(find /usr/lib -name 'libmosquitto.so.1' 2>/dev/null)" ]
+}
+
 # install_python FOLDER REQUIREMENTS: an environment of its own with what the file lists
 install_python() {
     cmp -s "$2" "$1/.installed" && "$1/bin/python" -c '' 2>/dev/null && return 0
@@ -111,6 +128,8 @@ if [ "$1" = all ]; then
     need has_socat socat netcat-openbsd
     need has_tracer strace
     need has_namespaces iproute2 nftables
+    # shellcheck disable=SC2046
+    need has_mosquitto_libraries $(libraries_of mosquitto mosquitto-clients)
 fi
 if [ "$1" = arm ]; then
     need has_emulator qemu-user
@@ -127,4 +146,5 @@ if [ "$1" = all ]; then
     install_python .venv peers/requirements.txt
     install_nginx
     install_prometheus
+    install_mosquitto
 fi

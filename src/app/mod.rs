@@ -6,6 +6,7 @@
 //! | `/ws` | the stream |
 //! | `/events` | the same, as server-sent events |
 //! | `/api/channels`, `/api/latest` | descriptions and latest values, as JSON |
+//! | `/api/devices` | the boards, where the server speaks for many |
 //! | `/api/history` | what the readings were, as JSON or CSV |
 //! | `/api/publish` | readings that are pushed in, as lines or JSON |
 //! | `/metrics` | Prometheus |
@@ -40,9 +41,10 @@ use crate::{
     },
     purse::{Plan, Purse},
     sources::{Intake, Running},
-    telemetry::{Hub, Status},
+    telemetry::{DeviceStatus, Devices, Hub, Status},
     web,
     wire::{
+        fleet,
         json::{self, Ask},
         prometheus,
         subscribe::{self, Subscription},
@@ -57,6 +59,8 @@ const JSON: &str = "application/json";
 /// The telemetry application.
 pub struct App {
     hub: Hub,
+    /// The hub is that of many boards, whose readings come from them alone.
+    is_fleet: bool,
     telemetry: Telemetry,
     histories: Histories,
     /// For answers, until the engine's own is known.
@@ -70,6 +74,8 @@ pub struct App {
     at_stop: Mutex<Option<Vec<Call>>>,
     /// Whose pages may show ours in a frame: `frame-ancestors`.
     frames: RwLock<String>,
+    /// Who else has something to say in `/metrics`.
+    counting: OnceLock<Box<dyn Fn(&mut prometheus::Page) + Send + Sync>>,
     /// Called on SIGHUP.
     at_hang_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -97,6 +103,7 @@ impl App {
         let at_stop = Mutex::new(Some(Vec::new()));
         let (engine, at_hang_up) = (OnceLock::new(), OnceLock::new());
         Arc::new(Self {
+            is_fleet: hub.is_fleet(),
             hub,
             telemetry,
             histories,
@@ -106,6 +113,7 @@ impl App {
             plan: OnceLock::new(),
             at_stop,
             frames: RwLock::new("'self'".into()),
+            counting: OnceLock::new(),
             at_hang_up,
         })
     }
@@ -167,6 +175,15 @@ impl App {
         let _ = self.at_hang_up.set(Box::new(call));
     }
 
+    /// Has this add to `/metrics`; the first call counts.
+    pub(crate) fn count_by(
+        &self,
+        describe: impl Fn(&mut prometheus::Page) + Send + Sync + 'static,
+    ) {
+        // A fleet server has one fleet.
+        let _ = self.counting.set(Box::new(describe));
+    }
+
     fn stream(&self, request: &Request) -> Answer {
         if !request.wants_websocket() {
             let sentence = "this is the stream: connect to it with a WebSocket (ws://…/ws)";
@@ -190,12 +207,13 @@ impl App {
         if let Some(asked) = first {
             wishes.leave(self.telemetry.first_wish(asked));
         }
-        let publisher = request.may_publish().then(|| self.publishing.websocket());
+        let may_publish = request.may_publish() && !self.is_fleet;
+        let publisher = may_publish.then(|| self.publishing.websocket());
         let viewer = self.telemetry.viewer(*encoding, wishes.clone());
         let viewer = viewer.may_publish(publisher.is_some());
         let (hub, telemetry) = (self.hub.clone(), self.telemetry.clone());
-        let may_publish = publisher.is_some();
-        let session = Session { hub, telemetry, wishes, may_resume, publisher };
+        let is_fleet = self.is_fleet;
+        let session = Session { hub, telemetry, wishes, may_resume, is_fleet, publisher };
         let mut upgrade = Upgrade::new(|_, _| session).cursor(Box::new(viewer));
         if may_publish {
             upgrade = upgrade.publisher();
@@ -268,12 +286,25 @@ impl App {
         self.large(JSON, body)
     }
 
+    fn devices(&self) -> Response {
+        let view = self.hub.view();
+        let list = view.devices().map_or(&[][..], Devices::list);
+        let body = fleet::device_list(self.hub.device(), self.hub.epoch(), list);
+        drop(view);
+        self.large(JSON, body)
+    }
+
     fn health(&self) -> Response {
         let view = self.hub.view();
         let newest = view.channels().iter().map(|state| state.at).max().unwrap_or_default();
         let age = self.hub.clock().boot().since(newest);
         // Each channel knows after how long it is stale.
-        let well = view.seq() > 0 && view.channels().iter().any(|s| s.status == Status::Ok);
+        let ok = || view.channels().iter().any(|s| s.status == Status::Ok);
+        let online = |devices: Devices<'_>| {
+            devices.list().iter().any(|device| device.status == DeviceStatus::Online)
+        };
+        // A fleet server may wait for its boards; a channel says nothing of its board.
+        let well = view.seq() > 0 && view.devices().map_or_else(ok, online);
         let status = if well { "ok" } else { "no readings" };
         let body = serde_json::json!({
             "status": status,
@@ -286,8 +317,12 @@ impl App {
     }
 
     fn metrics(&self, format: prometheus::Format) -> Response {
-        let mut page = prometheus::Page::new(format, false);
+        let mut page = prometheus::Page::new(format, self.is_fleet);
         page.build(env!("CARGO_PKG_VERSION"));
+        // Before the hub is locked, which it may want itself.
+        if let Some(describe) = self.counting.get() {
+            describe(&mut page);
+        }
         if let Some(engine) = self.engine.get() {
             engine.describe(&mut page);
         }
@@ -398,8 +433,13 @@ impl Application for App {
         let known = match request.path() {
             "/ws" => return self.guard(request, || self.stream(request)),
             "/events" => return self.guard(request, || self.events(request)),
+            "/api/publish" if self.is_fleet => {
+                let sentence = "a fleet server takes no readings: push them to the board";
+                return Answer::Response(Response::text(403, sentence));
+            }
+            "/api/devices" if self.is_fleet => Some(Self::devices as fn(&Self) -> Response),
             "/api/publish" => return self.publishing.respond(request),
-            "/api/channels" => Some(Self::channels as fn(&Self) -> Response),
+            "/api/channels" => Some(Self::channels as _),
             "/api/latest" => Some(Self::latest as _),
             "/metrics" => {
                 let format = prometheus::Format::from_accept(request.header_list("accept"));
@@ -469,6 +509,8 @@ struct Session {
     wishes: Arc<Wishes>,
     /// The next `subscribe` may say where to go on.
     may_resume: bool,
+    /// The server speaks for many boards.
+    is_fleet: bool,
     /// Where its readings go, if it may publish.
     publisher: Option<Intake>,
 }
@@ -484,6 +526,10 @@ impl Session {
         if asked.since.is_some() && !self.may_resume {
             let sentence = "since counts in the query of /ws, or in the first subscribe after \
                             /ws?channels=";
+            return Some(json::error("bad_since", sentence, id.as_ref()));
+        }
+        if asked.places.is_some() && !self.is_fleet {
+            let sentence = r#"this is one board: since is {"epoch":"…","seq":1}"#;
             return Some(json::error("bad_since", sentence, id.as_ref()));
         }
         self.may_resume = false;

@@ -30,7 +30,7 @@ pub(super) struct Selection {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mask {
     everything: bool,
-    /// So many channels were looked at.
+    /// The channels below this number were looked at.
     known: usize,
     bits: Vec<u64>,
 }
@@ -49,13 +49,17 @@ impl Selections {
     pub(super) fn get(&self, filters: Filters, hub: &Hub) -> Arc<Selection> {
         let selection = self.find(filters);
         let from = selection.lock().known;
-        let unknown: Vec<_> =
-            hub.view().channels().iter().skip(from).map(|s| s.channel.name.clone()).collect();
-        let found = unknown.iter().map(|name| selection.filters.matches(name)).collect::<Vec<_>>();
+        let view = hub.view();
+        let unknown = behind(view.channels(), from);
+        let unknown: Vec<_> = unknown.iter().map(|s| (s.id, s.channel.name.clone())).collect();
+        drop(view);
+        let found = unknown.iter().map(|(id, name)| (*id, selection.filters.matches(name)));
+        let found: Vec<_> = found.collect();
         let mut mask = selection.lock();
         // Someone else may have been faster.
-        let done = mask.known - from;
-        found.iter().skip(done).for_each(|&held| Arc::make_mut(&mut mask).push(held));
+        let known = mask.known;
+        let new = found.iter().filter(|(id, _)| id.get() as usize >= known);
+        new.for_each(|&(id, held)| Arc::make_mut(&mut mask).put(id, held));
         drop(mask);
         selection
     }
@@ -105,10 +109,11 @@ impl Selection {
     /// Which of these channels it holds.
     pub(super) fn mask(&self, channels: &[ChannelState]) -> Arc<Mask> {
         let mut mask = self.lock();
-        if !mask.everything && mask.known < channels.len() {
+        let new = if mask.everything { &[][..] } else { behind(channels, mask.known) };
+        if !new.is_empty() {
             let mask = Arc::make_mut(&mut mask);
-            for state in &channels[mask.known..] {
-                mask.push(self.filters.matches(&state.channel.name));
+            for state in new {
+                mask.put(state.id, self.filters.matches(&state.channel.name));
             }
         }
         mask.clone()
@@ -144,14 +149,18 @@ impl Mask {
         }
     }
 
-    /// The next channel is held, or is not.
-    fn push(&mut self, held: bool) {
-        if self.known / 64 == self.bits.len() {
-            self.bits.push(0);
-        }
-        self.bits[self.known / 64] |= u64::from(held) << (self.known % 64);
-        self.known += 1;
+    /// The channel of this number, the greatest so far, is held or is not.
+    fn put(&mut self, id: ChannelId, held: bool) {
+        let index = id.get() as usize;
+        self.bits.resize(index / 64 + 1, 0);
+        self.bits[index / 64] |= u64::from(held) << (index % 64);
+        self.known = index + 1;
     }
+}
+
+/// Those whose numbers are not below this one.
+fn behind(channels: &[ChannelState], known: usize) -> &[ChannelState] {
+    &channels[channels.partition_point(|state| (state.id.get() as usize) < known)..]
 }
 
 #[cfg(test)]

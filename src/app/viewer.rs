@@ -10,6 +10,8 @@
 //! descriptions, latest values and cursor are of one instant, so that nothing
 //! is missed between them and nothing comes twice.
 
+mod fleet;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
@@ -18,6 +20,7 @@ use std::{
 
 use bytes::Bytes;
 
+use self::fleet::Place;
 use super::{
     pacer::Pacer,
     recent::{Key, Recent},
@@ -31,7 +34,7 @@ use crate::{
     wire::{
         binary, events,
         json::{self, Hello},
-        subscribe::{Since, Subscription},
+        subscribe::{Pace, Since, Subscription},
     },
 };
 
@@ -115,9 +118,9 @@ impl Telemetry {
 
     /// A subscription, made ready for a worker.
     pub(super) fn wish(&self, asked: Subscription, id: Option<serde_json::Value>) -> Wish {
-        let Subscription { filters, pace, since } = asked;
+        let Subscription { filters, pace, since, places } = asked;
         let selection = self.0.selections.get(filters, &self.0.hub);
-        Wish { selection, pace, since, id, quiet: false }
+        Wish { selection, pace, since, places, id, quiet: false }
     }
 
     /// What the query of `/ws` asks. One for nothing only waits for a
@@ -143,6 +146,7 @@ impl Telemetry {
             version: 0,
             wall: Wall::default(),
             first: VecDeque::new(),
+            fleet: self.0.hub.is_fleet().then(Box::default),
             heartbeat: false,
             sent_at: Instant::now(),
         }
@@ -172,6 +176,8 @@ pub(super) struct Viewer {
     /// What has to go out before the next batch: hello, descriptions, a gap
     /// and its snapshot, what a tick brings. Shared bytes, of one instant.
     first: VecDeque<Bytes>,
+    /// What it has beside its cursor, at a fleet's hub.
+    fleet: Option<Box<Place>>,
     /// The last `fill` offered a heartbeat.
     heartbeat: bool,
     /// When something was last sent.
@@ -201,6 +207,9 @@ impl Viewer {
             }
             frames.push(frame.clone());
         }
+        if self.has_turns() {
+            return frames.expect_more();
+        }
         if self.pacer.is_some() {
             return;
         }
@@ -221,6 +230,11 @@ impl Viewer {
         }
     }
 
+    /// Whether there are devices that it has to be told of first.
+    fn has_turns(&self) -> bool {
+        self.fleet.as_ref().is_some_and(|place| place.has_turns())
+    }
+
     /// Whether it has all descriptions, and the clock, that readings go by.
     fn is_told(&self, view: &View<'_>) -> bool {
         self.version == view.version() && self.wall.version == view.wall().version
@@ -234,7 +248,8 @@ impl Viewer {
 
     /// Between its ticks a paced client does not even look.
     fn rests(&mut self, now: Instant) -> bool {
-        let busy = !self.greeted || !self.first.is_empty() || self.wishes.is_waiting();
+        let waits = !self.first.is_empty() || self.has_turns();
+        let busy = !self.greeted || waits || self.wishes.is_waiting();
         let Some(pacer) = &mut self.pacer else { return false };
         pacer.note(now);
         !busy && !pacer.is_due(now)
@@ -251,8 +266,23 @@ impl Viewer {
                 return self.subscribe(view, wish, now);
             }
         }
+        let devices = view.devices();
+        if let Some(devices) = devices {
+            self.pass(view, devices);
+            if self.has_turns() {
+                return self.take_turns(view, devices);
+            }
+        }
         self.announce(view);
-        if self.pacer.is_some() {
+        if let Some(devices) = devices {
+            if self.pacer.is_some() {
+                self.conflate_fleet(view, devices, now);
+            } else if self.seq + 1 < view.oldest() && !self.selection.filters().is_empty() {
+                self.shared.gaps.increment();
+                self.overtaken(view, devices);
+                self.take_turns(view, devices);
+            }
+        } else if self.pacer.is_some() {
             self.conflate(view, now);
         } else if self.seq + 1 < view.oldest() && !self.selection.filters().is_empty() {
             self.shared.gaps.increment();
@@ -277,13 +307,21 @@ impl Viewer {
             synced: view.wall().synced,
             heartbeat: HEARTBEAT.as_secs(),
             may_publish: self.may_publish,
+            fleet: self.fleet.is_some(),
         };
-        let mask = self.selection.mask(view.channels());
+        // A fleet's come device by device.
+        let mask = match view.devices() {
+            Some(_) => Arc::default(),
+            None => self.selection.mask(view.channels()),
+        };
         let hello = json::hello(&hello, selected(view, &mask));
         if self.encoding == Encoding::Events {
             self.first.push_back(events::begin());
         }
         self.first.extend(self.frames(&hello, None));
+        if let Some(devices) = view.devices() {
+            self.greet_with_devices(devices);
+        }
         self.version = view.version();
         self.wall = view.wall();
         match wish {
@@ -294,10 +332,25 @@ impl Viewer {
 
     /// From here on the client gets what it asked for.
     fn subscribe(&mut self, view: &View<'_>, wish: Wish, now: Instant) {
-        let Wish { selection, pace, since, id, .. } = wish;
+        let Wish { selection, pace, since, places, id, .. } = wish;
         self.pacer = pace.map(|pace| Pacer::new(pace, self.shared.start));
+        if let Some(devices) = view.devices() {
+            let hz = pace.map(shown);
+            let filters = selection.filters().clone();
+            self.announce(view);
+            self.selection = selection;
+            let recovered = match places {
+                Some(places) => self.resume_fleet(view, devices, &places),
+                None => {
+                    self.restart_fleet(view, devices);
+                    false
+                }
+            };
+            let text = json::subscribed(&filters, hz, recovered, id.as_ref());
+            return self.first.push_back(self.frame(&text, None));
+        }
         let since = since.filter(|since| self.can_resume(view, since));
-        let hz = pace.map(|pace| (pace.hz() * 1000.0).round() / 1000.0);
+        let hz = pace.map(shown);
         let text = json::subscribed(selection.filters(), hz, since.is_some(), id.as_ref());
         self.first.push_back(self.frame(&text, None));
         if !Arc::ptr_eq(&self.selection, &selection) {
@@ -338,6 +391,9 @@ impl Viewer {
         let (from, to) = (self.version, view.version());
         let key = Key::Channels { form: self.json_form(), from, to };
         let (_, frames) = self.recent(key, || {
+            if let Some(devices) = view.devices() {
+                return (view.seq(), self.news(view, devices, from));
+            }
             let mask = self.selection.mask(view.channels());
             let changed = selected(view, &mask).filter(|state| state.version > from);
             (view.seq(), self.frames(&json::channels(changed), None))
@@ -348,6 +404,9 @@ impl Viewer {
 
     /// The latest values, and the cursor behind them.
     fn restart(&mut self, view: &View<'_>) {
+        if let Some(devices) = view.devices() {
+            return self.restart_fleet(view, devices);
+        }
         self.seq = view.seq();
         if self.selection.filters().is_empty() {
             return;
@@ -412,7 +471,7 @@ impl Viewer {
             if frames.is_full() {
                 return;
             }
-            match self.form(view, seq) {
+            match self.next_form(view, seq) {
                 Some(Some(frame)) => frames.push_at(frame, seq),
                 Some(None) if frames.is_empty() => self.seq = seq,
                 Some(None) => {}
@@ -426,6 +485,16 @@ impl Viewer {
         }
     }
 
+    /// As [`form`](Self::form), but nothing of what this client had from elsewhere.
+    fn next_form(&self, view: &mut View<'_>, seq: u64) -> Option<Option<Bytes>> {
+        if let (Some(place), Some(origin)) = (&self.fleet, view.origin(seq)) {
+            if place.has_had(origin) {
+                return Some(None);
+            }
+        }
+        self.form(view, seq)
+    }
+
     /// Batch `seq` as this client gets it; `Some(None)` when it holds nothing
     /// for the client, `None` when it is no longer there.
     fn form(&self, view: &mut View<'_>, seq: u64) -> Option<Option<Bytes>> {
@@ -434,7 +503,7 @@ impl Viewer {
             return Some(form);
         }
         let mask = self.selection.mask(view.channels());
-        let form = match mask.share_of(view.batch(seq)?) {
+        let form = match self.share_of(view, seq, &mask)? {
             Share::Nothing => None,
             Share::Part => Some(self.encode(view, seq, &mask)?),
             Share::Whole => Some(self.whole(view, seq)?),
@@ -457,6 +526,9 @@ impl Viewer {
     }
 
     fn encode(&self, view: &View<'_>, seq: u64, mask: &Mask) -> Option<Bytes> {
+        if self.fleet.is_some() {
+            return self.encode_of(view, seq, mask);
+        }
         let (batch, channels) = (view.batch(seq)?, view.channels());
         let start = view.wall_of(batch.start());
         if self.encoding == Encoding::Binary {
@@ -482,9 +554,15 @@ impl Viewer {
     /// batch `seq`, if that is said.
     fn frame(&self, text: &str, seq: Option<u64>) -> Bytes {
         match self.encoding {
-            Encoding::Events => events::event(text, seq.map(|seq| (self.shared.hub.epoch(), seq))),
+            Encoding::Events => events::event(text, seq.and_then(|seq| self.place(seq))),
             Encoding::Json | Encoding::Binary => text_frame(text),
         }
+    }
+
+    /// Where a browser goes on; in a fleet that is a place for each device, which
+    /// it cannot show.
+    fn place(&self, seq: u64) -> Option<(&str, u64)> {
+        self.fleet.is_none().then(|| (self.shared.hub.epoch(), seq))
     }
 
     /// The parts of a message; with the last one the client has all up to `seq`.
@@ -493,6 +571,11 @@ impl Viewer {
         let parts = texts.iter().enumerate();
         parts.map(|(place, text)| self.frame(text, seq.filter(|_| place == last))).collect()
     }
+}
+
+/// A rate for people.
+fn shown(pace: Pace) -> f64 {
+    (pace.hz() * 1000.0).round() / 1000.0
 }
 
 /// The channels that a selection holds.
@@ -512,7 +595,7 @@ impl Cursor for Viewer {
         if self.heartbeat {
             let hub = &self.shared.hub;
             frames.push(match self.encoding {
-                Encoding::Events => events::heartbeat(hub.epoch(), self.seq),
+                Encoding::Events => events::heartbeat(self.place(self.seq)),
                 _ => text_frame(&json::heartbeat(self.seq, hub.clock().wall())),
             });
         }

@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use super::selection::Selection;
-use crate::wire::subscribe::{Pace, Since};
+use crate::wire::subscribe::{Pace, Places, Since};
 
 /// What a client wishes to see from now on.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Wish {
     pub(super) selection: Arc<Selection>,
     pub(super) pace: Option<Pace>,
     pub(super) since: Option<Since>,
+    /// The same, of each device of a fleet.
+    pub(super) places: Option<Places>,
     /// Comes back in the answer.
     pub(super) id: Option<serde_json::Value>,
     /// It has no answer.

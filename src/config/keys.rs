@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    fleet,
     net::Limits,
+    telemetry::Filter,
 };
 
 /// How a setting is written in a file.
@@ -37,6 +39,17 @@ pub enum Shape {
     Size,
 }
 
+/// Of which command a setting is an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Of both.
+    Both,
+    /// Of `serve`: a fleet server has no use for it.
+    Board,
+    /// Of `fleet`: a board has no use for it.
+    Fleet,
+}
+
 /// One setting.
 pub struct Key {
     /// Its name in a file: `history_file`.
@@ -48,6 +61,8 @@ pub struct Key {
     /// Its name on the command line, `history-file`, and what stands for its
     /// value in the help; `None`: it is no option.
     pub flag: Option<(&'static str, &'static str)>,
+    /// Of which command it is an option, if it is one.
+    pub scope: Scope,
     /// A change of it counts when the settings are read anew (SIGHUP), without
     /// a restart.
     pub live: bool,
@@ -77,11 +92,26 @@ impl Key {
         set: fn(&mut Config, &[String]) -> Result<()>,
         show: fn(&Config) -> Vec<String>,
     ) -> Self {
-        Self { name, shape, help, flag: None, live: false, example: None, set, show }
+        Self {
+            name,
+            shape,
+            help,
+            flag: None,
+            scope: Scope::Both,
+            live: false,
+            example: None,
+            set,
+            show,
+        }
     }
 
     const fn flag(mut self, option: &'static str, value: &'static str) -> Self {
         self.flag = Some((option, value));
+        self
+    }
+
+    const fn of(mut self, scope: Scope) -> Self {
+        self.scope = scope;
         self
     }
 
@@ -336,7 +366,8 @@ pub static KEYS: &[Key] = &[
         },
         |config| vec![show_time(config.interval)],
     )
-    .flag("interval", "TIME"),
+    .flag("interval", "TIME")
+    .of(Scope::Board),
     Key::new(
         "name",
         Shape::Text,
@@ -469,7 +500,7 @@ pub static KEYS: &[Key] = &[
     )
     .flag("tls-key", "PATH")
     .like("/etc/boardcast/tls/key.pem"),
-    truth!("demo", demo, "Add simulated sensors, below demo/, to try things out without any").flag("demo", ""),
+    truth!("demo", demo, "Add simulated sensors, below demo/, to try things out without any").flag("demo", "").of(Scope::Board),
     Key::new(
         "history_file",
         Shape::Text,
@@ -481,6 +512,7 @@ pub static KEYS: &[Key] = &[
         |config| config.history_file.iter().map(|path| path.display().to_string()).collect(),
     )
     .flag("history-file", "PATH")
+    .of(Scope::Board)
     .like("/var/lib/boardcast/history"),
     Key::new(
         "history_every",
@@ -492,7 +524,8 @@ pub static KEYS: &[Key] = &[
         },
         |config| vec![show_time(config.history_every)],
     )
-    .flag("history-every", "TIME"),
+    .flag("history-every", "TIME")
+    .of(Scope::Board),
     Key::new(
         "memory",
         Shape::Size,
@@ -509,11 +542,11 @@ pub static KEYS: &[Key] = &[
     size!(
         "history_size",
         history_bytes,
-        "Memory for history, all channels together; 0: no history [default: 4MiB]",
+        "Memory for history, all channels together; 0: no history [default: 4MiB; of a fleet: 64MiB]",
         0,
         256 << 20
     ),
-    truth!("stdin", stdin, "Take readings on standard input, one line each: sensor | boardcast serve --stdin").flag("stdin", ""),
+    truth!("stdin", stdin, "Take readings on standard input, one line each: sensor | boardcast serve --stdin").flag("stdin", "").of(Scope::Board),
     Key::new(
         "socket",
         Shape::Text,
@@ -530,6 +563,7 @@ pub static KEYS: &[Key] = &[
         },
     )
     .flag("socket", "PATH")
+    .of(Scope::Board)
     .like("/run/boardcast/boardcast.sock"),
     Key::new(
         "socket_clients",
@@ -552,7 +586,105 @@ pub static KEYS: &[Key] = &[
         |config| config.udp.iter().map(ToString::to_string).collect(),
     )
     .flag("udp", "ADDR:PORT")
+    .of(Scope::Board)
     .like("127.0.0.1:8125"),
+    Key::new(
+        "board",
+        Shape::Texts,
+        "A board that the fleet server has a link of its own to: pi1, shed=ws://10.0.0.7:8642/ws; may \
+         be given up to 64 times",
+        |config, values| {
+            config.fleet.boards = fleet::boards(values)?;
+            Ok(())
+        },
+        |config| list(&config.fleet.boards),
+    )
+    .flag("board", "[NAME=]URL")
+    .like("pi1=ws://pi1:8642/ws")
+    .of(Scope::Fleet),
+    Key::new(
+        "board_token_file",
+        Shape::Text,
+        "The file with the token that the fleet server shows its boards [default: none]",
+        |config, values| {
+            config.fleet.token_file = Some(parse_path(one(values))?);
+            Ok(())
+        },
+        |config| config.fleet.token_file.iter().map(|path| path.display().to_string()).collect(),
+    )
+    .flag("token-file", "PATH")
+    .like("/etc/boardcast/board.token")
+    .of(Scope::Fleet),
+    Key::new(
+        "board_authority",
+        Shape::Text,
+        "Trust the certificates in this file (PEM) at boards with wss://, in place of the system's",
+        |config, values| {
+            config.fleet.authority = Some(parse_path(one(values))?);
+            Ok(())
+        },
+        |config| config.fleet.authority.iter().map(|path| path.display().to_string()).collect(),
+    )
+    .flag("authority", "PATH")
+    .like("/etc/boardcast/ca.pem")
+    .of(Scope::Fleet),
+    texts!(
+        "history_channels",
+        fleet.history,
+        Filter::parse,
+        "Channels of which the fleet server keeps history, as in +/cpu/usage [default: none]"
+    )
+    .flag("history-channels", "FILTER")
+    .like("+/cpu/usage")
+    .of(Scope::Fleet),
+    Key::new(
+        "offline_after",
+        Shape::Text,
+        "After how long without a word a device of a fleet is offline [default: 1m]",
+        |config, values| {
+            config.fleet.offline_after =
+                parse_time_in(one(values), Duration::from_secs(1), Duration::from_secs(86_400))?;
+            Ok(())
+        },
+        |config| vec![show_time(config.fleet.offline_after)],
+    )
+    .flag("offline-after", "TIME")
+    .of(Scope::Fleet),
+    Key::new(
+        "forget_after",
+        Shape::Text,
+        "After how long without a word a device of a fleet is forgotten [default: 24h]",
+        |config, values| {
+            config.fleet.forget_after =
+                parse_time_in(one(values), Duration::from_secs(10), Limits::LONGEST)?;
+            Ok(())
+        },
+        |config| vec![show_time(config.fleet.forget_after)],
+    )
+    .flag("forget-after", "TIME")
+    .of(Scope::Fleet),
+    Key::new(
+        "max_devices",
+        Shape::Count,
+        "Devices that a fleet may have [default: 2048]",
+        |config, values| {
+            config.fleet.max_devices = parse_count_in(one(values), 1, 65_536)? as usize;
+            Ok(())
+        },
+        |config| vec![config.fleet.max_devices.to_string()],
+    )
+    .flag("max-devices", "N")
+    .of(Scope::Fleet),
+    Key::new(
+        "max_device_channels",
+        Shape::Count,
+        "Channels that one device of a fleet may have [default: 1024]",
+        |config, values| {
+            config.fleet.channels_each = parse_count_in(one(values), 1, 65_536)? as usize;
+            Ok(())
+        },
+        |config| vec![config.fleet.channels_each.to_string()],
+    ),
     Key::new(
         "user",
         Shape::Text,
@@ -577,6 +709,18 @@ pub static KEYS: &[Key] = &[
         |config| vec![config.sandbox.to_string()],
     )
     .flag("no-sandbox", ""),
+    Key::new(
+        "mdns",
+        Shape::Truth,
+        "Tell the local network of this board, unless it listens on the loopback alone \
+         [default: true, in builds that can; --no-mdns]",
+        |config, values| {
+            config.mdns = truth(values)?;
+            Ok(())
+        },
+        |config| vec![config.mdns.to_string()],
+    )
+    .flag("no-mdns", ""),
     Key::new(
         "max_connections",
         Shape::Count,
@@ -624,9 +768,9 @@ pub static KEYS: &[Key] = &[
     Key::new(
         "max_channels",
         Shape::Count,
-        "Channels that the board may have [default: 1024]",
+        "Channels that the board may have [default: 1024; of a fleet in all: 131072]",
         |config, values| {
-            config.max_channels = parse_count_in(one(values), 16, 65_536)? as usize;
+            config.max_channels = parse_count_in(one(values), 16, 1 << 20)? as usize;
             Ok(())
         },
         |config| vec![config.max_channels.to_string()],
@@ -634,7 +778,8 @@ pub static KEYS: &[Key] = &[
     size!(
         "ring_size",
         ring_bytes,
-        "Memory for the last readings, which slow and returning clients catch up from [default: 1MiB]",
+        "Memory for the last readings, which slow and returning clients catch up from [default: 1MiB; of \
+         a fleet: 16MiB]",
         65_536,
         256 << 20
     ),
@@ -647,7 +792,7 @@ pub static KEYS: &[Key] = &[
     size!(
         "message_size",
         limits.message_bytes,
-        "The longest message of a viewer [default: 16KiB]",
+        "The longest message of a viewer [default: 16KiB; of a fleet: 256KiB]",
         1024,
         1 << 20
     ),
@@ -763,7 +908,16 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), KEYS.len());
-        let any = ["name", "history_file", "socket", "tokens", "tls_cert", "tls_key"];
+        let any = [
+            "name",
+            "history_file",
+            "socket",
+            "tokens",
+            "tls_cert",
+            "tls_key",
+            "board_token_file",
+            "board_authority",
+        ];
         for key in KEYS.iter().filter(|key| !any.contains(&key.name)) {
             let nonsense = ["no such thing".to_owned()];
             let error = key.set(&mut Config::default(), &nonsense).expect_err(key.name);

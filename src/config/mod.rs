@@ -35,13 +35,14 @@ use log::LevelFilter;
 pub(crate) use self::values::show_size;
 pub use self::{
     complaint::{Complaint, Place},
-    keys::{KEYS, Key, Shape},
+    keys::{KEYS, Key, Scope, Shape},
     load::{Flags, Loaded, Origin, Request, load},
     show::{summary, text},
     values::{parse_every, parse_interval, parse_listen, parse_origin, parse_socket, parse_udp},
 };
 use crate::{
     error::{Error, Result},
+    fleet::FleetSettings,
     net::{Gate, Hosts, Limits, Network, Networks, Origins, Proxies, Tokens},
     sources::configured::SourceSettings,
     telemetry::Rules,
@@ -95,8 +96,12 @@ pub struct Config {
     pub user: Option<String>,
     /// Whether a sandbox is closed around the server.
     pub sandbox: bool,
+    /// Whether the network is told of this board.
+    pub mdns: bool,
     /// The engine's bounds.
     pub limits: Limits,
+    /// What a fleet server is told.
+    pub fleet: FleetSettings,
     /// The sources that the settings name.
     pub sources: Vec<SourceSettings>,
     /// What they say of channels.
@@ -235,7 +240,9 @@ impl Default for Config {
             udp: None,
             user: None,
             sandbox: true,
+            mdns: true,
             limits: Limits::default(),
+            fleet: FleetSettings::default(),
             sources: Vec::new(),
             rules: Rules::default(),
             root: "/".into(),

@@ -1,6 +1,7 @@
 //! The settings in force, as a settings file that says where each came from.
 
 use super::{KEYS, Loaded, Origin};
+use crate::mqtt::Broker;
 
 /// The column at which the places begin, where there is room.
 const COLUMN: usize = 40;
@@ -20,6 +21,8 @@ pub fn text(loaded: &Loaded) -> String {
         let header = format!("[[{}]]", table.kind);
         text += &format!("\n{header:<COLUMN$} # {}\n", Origin::Set(table.place.clone()));
         for (name, value) in &table.entries {
+            // An address may have a password in it.
+            let value = if name == "url" { &Broker::redacted(value) } else { value };
             text += &format!("{name} = {value}\n");
         }
     }

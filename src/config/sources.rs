@@ -1,6 +1,6 @@
 //! `[[source]]` tables: commands, files, serial ports and their kin.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     table::{At, Table},
@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    sources::configured::{Bias, Format, Framing, Kind, Parity, SourceSettings},
+    mqtt::{Broker, Filter, NO_MQTT, Qos},
+    sources::configured::{Bias, Format, Framing, Kind, Parity, SourceSettings, Template, Topics},
     telemetry::ChannelName,
     wire::line::{Columns, Pattern, Pointers},
 };
@@ -16,12 +17,14 @@ use crate::{
 const DAY: Duration = Duration::from_secs(86_400);
 /// How often something may be started or read at most.
 const OFTEN: Duration = Duration::from_millis(50);
+/// The most filters of topics of one source.
+const MOST_TOPICS: usize = 64;
 /// How long one run of a command may take, unless it is said.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Names that the program's own sources have.
 const OWN: [&str; 10] =
     ["boardcast", "demo", "found", "http", "mqtt", "socket", "stdin", "udp", "vitals", "websocket"];
-const KINDS: &str = "command, file, serial, tcp, gpio or iio";
+const KINDS: &str = "command, file, serial, tcp, mqtt, gpio or iio";
 
 /// Reads one table; `None`, with what is wrong noted, when it is of no use.
 pub(super) fn read(table: &mut Table<'_>) -> Option<SourceSettings> {
@@ -44,6 +47,12 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<SourceSettings> {
         "file" => file(table),
         "serial" => serial(table),
         "tcp" => tcp(table),
+        "mqtt" if cfg!(feature = "mqtt") => mqtt(table),
+        "mqtt" => {
+            table.complain(word.place, NO_MQTT);
+            table.ignore_rest();
+            return None;
+        }
         "gpio" => gpio(table),
         "iio" => capture(table),
         other => {
@@ -175,6 +184,49 @@ fn tcp(table: &mut Table<'_>) -> Option<Kind> {
     Some(Kind::Tcp { address: address? })
 }
 
+fn mqtt(table: &mut Table<'_>) -> Option<Kind> {
+    const EXAMPLE: &str = "[\"zigbee2mqtt/+\"]";
+    table.need("url", "\"mqtt://user@broker.lan:1883\"");
+    table.need("topics", EXAMPLE);
+    let broker = table.parsed("url", "\"mqtt://user@broker.lan:1883\"", str::parse::<Broker>);
+    let password_file = absolute(table, "password_file", "\"/etc/boardcast/mqtt.password\"");
+    let authority = absolute(table, "authority", "\"/etc/boardcast/broker.pem\"");
+    let client_id = table.parsed("client_id", "\"boardcast-greenhouse\"", |text| {
+        match (1..=256).contains(&text.len()) && !text.contains('\0') {
+            true => Ok(text.to_owned()),
+            false => Err(Error::Setting("a client id has 1 to 256 bytes, and no NUL".into())),
+        }
+    });
+    let qos = table.count("qos", "1").unwrap_or(At { value: 0, place: 0 });
+    let qos = match qos.value {
+        0 => Some(Qos::AtMostOnce),
+        1 => Some(Qos::AtLeastOnce),
+        other => {
+            table.complain(qos.place, format!("there is no qos {other} here: use 0 or 1"));
+            None
+        }
+    };
+    let template = table.text("channel", "\"zigbee/{1}\"");
+    let topics = table.texts("topics", EXAMPLE)?;
+    let filter = |at: &At<&str>| table.noted(at.place, Filter::parse(at.value));
+    let filters: Option<Vec<_>> = topics.iter().map(filter).collect();
+    let filters = filters?;
+    if filters.is_empty() || filters.len() > MOST_TOPICS {
+        table.complain(
+            table.start(),
+            format!("topics has 1 to {MOST_TOPICS} of them: write topics = {EXAMPLE}"),
+        );
+        return None;
+    }
+    let template = match template {
+        None => Template::default(),
+        Some(at) => table.noted(at.place, Template::parse(at.value, &filters))?,
+    };
+    let [password_file, authority] = [password_file, authority].map(|path| path.map(PathBuf::from));
+    let (broker, qos) = (broker?, qos?);
+    Some(Kind::Mqtt(Topics { broker, password_file, authority, client_id, filters, qos, template }))
+}
+
 fn gpio(table: &mut Table<'_>) -> Option<Kind> {
     const EXAMPLE: &str = "{ \"door\" = \"GPIO17\" }";
     table.need("lines", EXAMPLE);
@@ -241,7 +293,11 @@ fn capture(table: &mut Table<'_>) -> Option<Kind> {
 fn format(table: &mut Table<'_>, kind: &str) -> Option<Format> {
     const FORMATS: &str = "lines, value, pattern, json or columns";
     let word = table.text("format", "\"lines\"");
-    let channel = table.parsed("channel", "\"room/light\"", ChannelName::new);
+    // That of a topic has holes, and has been read.
+    let channel = match kind {
+        "mqtt" => None,
+        _ => table.parsed("channel", "\"room/light\"", ChannelName::new),
+    };
     let pattern = table.text("pattern", "'temp=(?<temperature>[0-9.]+)'");
     let pattern = pattern.and_then(|at| table.noted(at.place, Pattern::parse(at.value)));
     let pointers = table.pairs("pointers", "{ \"gps/lat\" = \"/lat\" }");
@@ -253,6 +309,7 @@ fn format(table: &mut Table<'_>, kind: &str) -> Option<Format> {
         () if pointers.is_some() => "json",
         () if columns.is_some() => "columns",
         () if channel.is_some() => "value",
+        () if kind == "mqtt" => "value",
         () => "lines",
     };
     let word = word.unwrap_or(At { value: implied, place: table.start() });
@@ -266,6 +323,8 @@ fn format(table: &mut Table<'_>, kind: &str) -> Option<Format> {
             None
         }
         "lines" => Some(Format::Lines),
+        // Its channel is the topic's.
+        "value" if kind == "mqtt" => Some(Format::Payload),
         "value" => match channel {
             Some(channel) => Some(Format::Value(channel)),
             None => missing(&format!("the channel of that {kind}: write channel = \"room/light\"")),

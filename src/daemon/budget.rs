@@ -18,6 +18,7 @@
 use super::room::{Kind, Room, Taken};
 use crate::{
     config::{Config, SocketPlace, show_size},
+    mdns::Announcement,
     purse::Plan,
 };
 
@@ -29,6 +30,9 @@ const MIB: u64 = 1 << 20;
 /// beside the stack 13 (glibc) to 28 KiB (musl) are mapped.
 const TOUCHED: u64 = 18 * KIB;
 const MAPPED: u64 = 28 * KIB;
+/// What its TLS session adds (`tests/it/tls_stress.rs`: 17.5 KiB at rest), and
+/// one record on its way.
+const SESSION: u64 = 36 * KIB;
 /// What the kernel keeps for one: a thread with its stack, a socket.
 const KERNEL: u64 = 32 * KIB;
 /// For tables, batches and readers that grow with the channels.
@@ -132,11 +136,13 @@ impl<'a> Share<'a> {
         let workers = limits.workers as u64;
         let inputs = [config.stdin, config.socket != SocketPlace::None, config.udp.is_some()];
         let inputs = inputs.into_iter().map(u64::from).sum::<u64>();
-        let sources = config.sources.len() as u64;
+        let sources = config.sources.len() as u64 + config.fleet.boards.len() as u64;
         let keeper = if config.history_file.is_some() { KEEPER } else { 0 };
         let stacks =
             STACKS + workers * WORKER + inputs * INPUT + sources * SOURCE + SENSORS + keeper;
-        let threads = 9 + workers + inputs + 2 * sources;
+        let announcer = if config.mdns { Announcement::STACK } else { 0 };
+        let stacks = stacks + announcer;
+        let threads = 9 + workers + inputs + 2 * sources + u64::from(announcer > 0);
         let unread = limits.control_bytes.max(2 * limits.head_bytes) as u64;
         let buffers = limits.read_buffer as u64 + unread;
         let (stack, send) = (limits.stack_bytes as u64, limits.send_buffer as u64);
@@ -148,7 +154,8 @@ impl<'a> Share<'a> {
                 (taken.resident + threads * (THREAD + KERNEL), TOUCHED + buffers + KERNEL + send)
             }
         };
-        Self { config, room: room.bytes, own: own + GROWTH, connection }
+        let session = if config.tls_cert.is_some() { SESSION } else { 0 };
+        Self { config, room: room.bytes, own: own + GROWTH, connection: connection + session }
     }
 
     fn needed(&self) -> u64 {

@@ -10,9 +10,11 @@
 //! | `greeting` | where to look, for people |
 //! | `settings` | sources and what else is read anew |
 //! | `hangup` | what SIGHUP means |
+//! | `fleet` | the same for a server of many boards |
 
 mod account;
 mod budget;
+mod fleet;
 mod greeting;
 mod hangup;
 mod helper;
@@ -36,6 +38,7 @@ use nix::{
     },
 };
 
+pub use self::fleet::fleet;
 use self::{
     account::Account,
     greeting::{device_host, greet, host_name, pages, places},
@@ -49,6 +52,7 @@ use crate::{
     app::App,
     config::{Config, PORT, Request, SocketPlace},
     error::{Error, Result},
+    mdns::{Announced, Announcement},
     net::{self, Ended, Limits, Listeners, Tls},
     purse::Plan,
     service,
@@ -169,6 +173,9 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     let settings =
         settings.map_err(|error| Error::io("start the thread of the settings", error))?;
     app.at_stop(settings.stopper());
+    if let Some(announcement) = announce(&config, &device, engine.addresses()) {
+        app.at_stop(move || drop(announcement));
+    }
     app.at_hang_up(on_hang_up(terminal, settings.reloader(), engine.stopper()));
     if let Some(keeper) = &keeper {
         // Behind the last reading, and while the connections close.
@@ -355,6 +362,23 @@ fn serve_fewer(limits: &mut Limits, affordable: usize, because: &str) {
     );
     limits.reserved_for_http = limits.reserved_for_http.min(affordable / 8);
     limits.connections = affordable;
+}
+
+/// Tells the network of this board. Without that it is only harder to find.
+fn announce(config: &Config, device: &str, listening: &[SocketAddr]) -> Option<Announcement> {
+    let host = device_host()?;
+    let announced = Announced {
+        device,
+        host: host.split('.').next().unwrap_or(&host),
+        listening,
+        secure: config.tls_cert.is_some(),
+        base_path: &config.gate.base_path,
+    };
+    let started = if config.mdns { Announcement::start(&announced) } else { Ok(None) };
+    started.unwrap_or_else(|error| {
+        log::warn!("the network is not told of this board: {error}");
+        None
+    })
 }
 
 /// Makes everything fit into the memory that there is, before any of it is

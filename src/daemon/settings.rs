@@ -164,6 +164,9 @@ impl InForce {
             }
         }
         let Config { gate, rules, sources, .. } = new.config;
+        // A fleet server's readings are its boards'.
+        let is_fleet = self.hub.is_fleet();
+        let (rules, sources) = if is_fleet { Default::default() } else { (rules, sources) };
         match gate.gate() {
             Ok(new) => {
                 (self.gatekeeper)(new);

@@ -8,6 +8,7 @@
 //! | [`history`] | the file that keeps history |
 //! | [`line`] | a pushed line |
 //! | [`foreign`] | what a program prints that knows nothing of the grammar |
+//! | [`broker`] | what an MQTT broker says (feature `mqtt`) |
 //! | [`control`] | a client's JSON, and the query of `/ws` |
 //! | [`filters`] | what a client asks to see |
 //!
@@ -24,6 +25,8 @@ mod seeded;
 mod texts;
 
 pub use self::texts::{control, filters, foreign, line, settings};
+#[cfg(feature = "mqtt")]
+pub use crate::mqtt::fuzzing::broker;
 pub use crate::{
     net::fuzzing::{frames, head},
     telemetry::history_fuzzing::history,

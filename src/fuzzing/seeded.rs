@@ -126,6 +126,12 @@ fn any_message_and_any_query() {
     run("control", super::control, 10_000);
 }
 
+#[cfg(feature = "mqtt")]
+#[test]
+fn any_words_of_a_broker() {
+    run("broker", super::broker, 10_000);
+}
+
 #[test]
 fn any_filters() {
     run("filters", super::filters, 10_000);

@@ -12,7 +12,8 @@ use crate::{
     wire::{
         json::{self, Ask},
         line::{
-            BadLine, Columns, MAX_POINTS, Pattern, Pointers, Points, parse, publish_message, value,
+            BadLine, Columns, MAX_POINTS, Pattern, Pointers, Points, parse, payload,
+            publish_message, value,
         },
         query, subscribe,
     },
@@ -78,6 +79,7 @@ pub fn foreign(bytes: &[u8]) {
         check(columns.read(bytes, &mut points), &points);
     }
     check(value(&forms.name, bytes, &mut points), &points);
+    check(payload(&forms.name, bytes, &mut points), &points);
     // What an administrator may write.
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = Pattern::parse(text);

@@ -3,7 +3,6 @@
 
 use std::{
     io::{self, IoSlice},
-    net::{SocketAddr, TcpStream, ToSocketAddrs},
     os::fd::AsFd,
     path::PathBuf,
     sync::Arc,
@@ -17,6 +16,7 @@ use tungstenite::handshake::client::generate_key;
 use super::{
     dialed::{Bounds, Dialed, Reader, wait},
     handshake::{Agreed, Ask},
+    reach::{connect, secure},
     socket::Socket,
 };
 use crate::error::{Error, Result};
@@ -31,10 +31,10 @@ pub(crate) struct Target {
     pub(crate) url: String,
     /// The `Host` header: the port is there when it is not the usual one.
     host: String,
-    name: String,
-    port: u16,
+    pub(crate) name: String,
+    pub(crate) port: u16,
     path: String,
-    secure: bool,
+    pub(crate) secure: bool,
 }
 
 /// What the program wants of the handshake.
@@ -95,26 +95,6 @@ impl Target {
         let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self { url, host, name, port, path, secure })
     }
-
-    fn connect(&self, deadline: Instant) -> Result<TcpStream> {
-        let failed = |error| Err(Error::io(format!("connect to {}", self.url), error));
-        let addresses = match (self.name.as_str(), self.port).to_socket_addrs() {
-            Ok(addresses) => addresses,
-            Err(error) => return failed(error),
-        };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        let addresses: Vec<SocketAddr> = addresses.collect();
-        for (number, address) in addresses.iter().enumerate() {
-            // Each gets its share of what is left, the last all of it.
-            let shares = u32::try_from(addresses.len() - number).unwrap_or(1);
-            let time = deadline.saturating_duration_since(Instant::now()) / shares;
-            match TcpStream::connect_timeout(address, time.max(Duration::from_millis(1))) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        failed(last)
-    }
 }
 
 /// Opens a WebSocket, or fails within `time`.
@@ -129,11 +109,14 @@ pub(crate) fn dial(
     bounds: Bounds,
 ) -> Result<(Arc<Dialed>, Reader)> {
     let deadline = Instant::now() + time;
-    let stream = target.connect(deadline)?;
     let failed = |error| Error::io(format!("connect to {}", target.url), error);
+    let stream = connect(&target.name, target.port, deadline).map_err(failed)?;
     let peer = stream.peer_addr().map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
-    let socket = secure(Socket::from(stream), target, wishes.authorities.as_ref())?;
+    let mut socket = Socket::from(stream);
+    if target.secure {
+        socket = secure(socket, &target.name, wishes.authorities.as_ref())?;
+    }
     let Wishes { protocols, headers, deflate, .. } = wishes;
     let (host, path) = (&target.host, &target.path);
     let ask = Ask { host, path, protocols, deflate: *deflate, headers };
@@ -150,21 +133,6 @@ pub(crate) fn dial(
             error => error,
         })?;
     Dialed::start(socket, peer, target.url.clone(), agreed, bounds, rest)
-}
-
-#[cfg(feature = "tls")]
-fn secure(socket: Socket, target: &Target, authorities: Option<&PathBuf>) -> Result<Socket> {
-    if !target.secure {
-        return Ok(socket);
-    }
-    Ok(socket.secured(super::tls::Session::to_server(&target.name, authorities)?))
-}
-
-#[cfg(not(feature = "tls"))]
-fn secure(socket: Socket, target: &Target, _: Option<&PathBuf>) -> Result<Socket> {
-    // `Target::parse` lets no secure one through.
-    debug_assert!(!target.secure);
-    Ok(socket)
 }
 
 /// The agreement, and what came behind it.

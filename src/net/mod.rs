@@ -16,7 +16,7 @@
 //! A file here uses only the ones above it: `limits`, `stats`, `tls`, `socket`,
 //! `head`, `deflate`, `http`, `gate`, `handshake`, `feed`, `slots`, `outlet`,
 //! `squeezed`, `link`, `client`, `pusher`, `stream`, `connection`, `acceptor`,
-//! `server`; `dialed` and `dial` are the client's side, `fuzzing` is for tests.
+//! `server`; `reach`, `pipe`, `dialed` and `dial` are the client's side, `fuzzing` is for tests.
 
 mod acceptor;
 mod client;
@@ -36,7 +36,10 @@ mod http;
 mod limits;
 mod link;
 mod outlet;
+#[cfg(feature = "mqtt")]
+mod pipe;
 mod pusher;
+mod reach;
 mod server;
 mod slots;
 mod socket;
@@ -51,6 +54,8 @@ mod tls;
 pub(crate) const NO_TLS: &str =
     "this build has no TLS: the one of the packages has, or one with --features tls";
 
+#[cfg(feature = "mqtt")]
+pub(crate) use self::pipe::{Pipe, Place};
 pub(crate) use self::{
     connection::busy,
     dial::{Target, Wishes, dial},

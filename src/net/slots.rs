@@ -156,7 +156,8 @@ impl Slots {
         let address = peer.ip().to_canonical();
         let mut table = self.lock();
         let theirs = table.per_address.get(&address).copied().unwrap_or(0);
-        if !proxy && !address.is_loopback() && theirs >= self.0.per_address {
+        let many = theirs >= self.0.per_address || table.heads_of(address) > self.0.heads / 2;
+        if !proxy && !address.is_loopback() && many {
             return Err(Refusal::PerAddress);
         }
         if table.taken >= self.0.connections {
@@ -268,6 +269,13 @@ impl Table {
     fn place(&mut self, slot: &Slot) -> Option<&mut Place> {
         let place = self.places.get_mut(slot.index)?.as_mut()?;
         (place.generation == slot.generation).then_some(place)
+    }
+
+    /// How many connections of an address have not asked for anything yet.
+    /// One address alone must not have all others wait for room.
+    fn heads_of(&self, address: IpAddr) -> usize {
+        let places = self.places.iter().flatten();
+        places.filter(|place| place.address == address && place.phase == Phase::Head).count()
     }
 
     /// Takes the place of the longest idle connection from it.
@@ -528,6 +536,21 @@ mod tests {
         first.enter(Phase::Stream, None).expect("a stream");
         assert_eq!(woken.load(Ordering::Relaxed), before + 1);
         assert!(slots.room_for_head());
+    }
+
+    #[test]
+    fn one_address_has_few_unfinished_heads_so_that_others_need_not_wait() {
+        let limits = Limits { unfinished_heads: 4, per_address: 9, connections: 9, ..limits() };
+        let slots = Slots::new(&limits, &Arc::default(), || {});
+        let (socket, _peer) = socket();
+        let now = Instant::now();
+        let enter = |last| slots.enter(peer(last), false, socket.clone(), now, now);
+        let theirs: Vec<_> = (0..3).map(|_| enter(1).expect("room")).collect();
+        assert_eq!(enter(1).err(), Some(Refusal::PerAddress));
+        assert!(slots.room_for_head());
+        let _other = enter(2).expect("another address has room");
+        theirs[0].enter(Phase::Answer, None).expect("it has asked");
+        enter(1).expect("one of them has asked");
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! it takes to note the values, unlocks, and only then rings the bell.
 
 mod demand;
+#[cfg(test)]
+mod device_tests;
+mod devices;
 mod publisher;
 #[cfg(test)]
 mod rule_tests;
@@ -27,8 +30,15 @@ use std::{
 
 use bytes::Bytes;
 
-use self::{demand::Demand, terms::AllTerms};
-pub use self::{demand::Interest, publisher::Publisher};
+use self::{demand::Demand, devices::Fleet, terms::AllTerms};
+pub use self::{
+    demand::Interest,
+    devices::{
+        DeviceId, DeviceState, DeviceStatus, Devices, FleetBounds, FleetMut, Origin, Run, Told,
+        What,
+    },
+    publisher::Publisher,
+};
 use super::{
     Batch, BootTime, Channel, ChannelId, ChannelName, Clock, History, Rules, Status, SystemClock,
     Value, ring::Ring,
@@ -96,6 +106,7 @@ struct State {
     seq: u64,
     /// Counts changes of descriptions and statuses.
     version: u64,
+    /// In the order of their numbers; those of a board have no gaps between them.
     channels: Vec<ChannelState>,
     by_name: HashMap<ChannelName, ChannelId>,
     ring: Ring,
@@ -103,6 +114,8 @@ struct State {
     rules: Rules,
     terms: AllTerms,
     demand: Demand,
+    /// The devices, where this is a fleet's hub.
+    fleet: Option<Box<Fleet>>,
 }
 
 /// The wall clock as readers are told it: boot time and this offset.
@@ -175,6 +188,10 @@ impl Hub {
 
     /// A hub on the given clocks.
     pub fn with_clock(settings: HubSettings, clock: Arc<dyn Clock>) -> Self {
+        Self::of(settings, clock, None)
+    }
+
+    fn of(settings: HubSettings, clock: Arc<dyn Clock>, fleet: Option<Box<Fleet>>) -> Self {
         let state = State {
             seq: 0,
             version: 0,
@@ -185,6 +202,7 @@ impl Hub {
             rules: Rules::default(),
             terms: AllTerms::default(),
             demand: Demand::default(),
+            fleet,
         };
         Self(Arc::new(Shared {
             device: settings.device,
@@ -275,8 +293,10 @@ impl Hub {
     pub fn expire(&self, now: BootTime) {
         let mut state = self.lock();
         let mut changed = self.look_at_clock(&mut state);
-        let State { channels, version, terms, .. } = &mut *state;
-        for entry in channels {
+        let State { channels, version, terms, fleet, .. } = &mut *state;
+        // Devices say themselves how their channels are doing.
+        let own = if fleet.is_some() { &mut [][..] } else { &mut channels[..] };
+        for entry in own {
             let of_source = (entry.channel.stale_after, entry.at);
             let (limit, from) = terms.get(entry.id).map_or(of_source, |t| t.patience(entry));
             let late = limit.is_some_and(|limit| now.since(from) > limit);
@@ -321,6 +341,21 @@ fn random_epoch() -> String {
 }
 
 impl ChannelState {
+    /// The channel of this number in a list that is in the order of the numbers.
+    pub(crate) fn find(channels: &[Self], id: ChannelId) -> Option<&Self> {
+        channels.get(Self::place(channels, id)?)
+    }
+
+    /// Where it is. In a hub from which nothing was ever forgotten its number
+    /// says so; every board's is one.
+    fn place(channels: &[Self], id: ChannelId) -> Option<usize> {
+        let place = id.0 as usize;
+        match channels.get(place) {
+            Some(state) if state.id == id => Some(place),
+            _ => channels.binary_search_by_key(&id, |state| state.id).ok(),
+        }
+    }
+
     /// Takes a description, which is told when it is another.
     fn describe(&mut self, channel: Channel, version: &mut u64) {
         if self.channel != channel {
@@ -370,6 +405,21 @@ impl View<'_> {
     /// Every channel, in the order of the numbers.
     pub fn channels(&self) -> &[ChannelState] {
         &self.0.channels
+    }
+
+    /// The channel of this number.
+    pub fn channel(&self, id: ChannelId) -> Option<&ChannelState> {
+        ChannelState::find(&self.0.channels, id)
+    }
+
+    /// The devices, where this is a fleet's hub.
+    pub fn devices(&self) -> Option<Devices<'_>> {
+        self.0.fleet.as_deref().map(Devices::of)
+    }
+
+    /// Whose batch `seq` is, while the ring of a fleet's hub has it.
+    pub fn origin(&self, seq: u64) -> Option<&Origin> {
+        self.0.ring.origin(seq)
     }
 
     /// Bytes and batches in the ring.

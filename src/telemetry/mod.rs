@@ -30,7 +30,10 @@ pub use self::{
     channel::{Channel, ChannelId, ChannelName, Kind, Levels, MAX_LEVELS, MAX_NAME, Status},
     filter::{Filter, Filters, MAX_FILTERS},
     history::{Archive, History, Keeper, Loaded, Plan, Summary},
-    hub::{ChannelState, Hub, HubSettings, Interest, Publisher, View, Wall},
+    hub::{
+        ChannelState, DeviceId, DeviceState, DeviceStatus, Devices, FleetBounds, FleetMut, Hub,
+        HubSettings, Interest, Origin, Publisher, Run, Told, View, Wall, What,
+    },
     rules::{Rule, Rules},
     time::{BootTime, Clock, SystemClock},
     value::{MAX_TEXT, Value},

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::Batch;
+use super::{Batch, Origin};
 
 /// Memory that an entry takes beside its batch and its forms: itself and the
 /// headers of its four allocations.
@@ -55,6 +55,8 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Ring {
     entries: VecDeque<Entry>,
+    /// In a fleet's ring, whose each entry is; elsewhere empty.
+    origins: VecDeque<Origin>,
     /// The sequence number of the first entry, or of the next one to come.
     first: u64,
     /// No entry before this one has a form.
@@ -68,8 +70,8 @@ pub(super) struct Ring {
 impl Ring {
     /// A ring whose first batch will have the number `first`.
     pub(super) fn new(first: u64, budget: usize) -> Self {
-        let entries = VecDeque::new();
-        Self { entries, first, first_formed: first, bytes: 0, of_forms: 0, budget }
+        let (entries, origins) = Default::default();
+        Self { entries, origins, first, first_formed: first, bytes: 0, of_forms: 0, budget }
     }
 
     /// The oldest sequence number that is still here (the next one, if none is).
@@ -92,7 +94,22 @@ impl Ring {
         let entry = Entry { batch, forms: Vec::new(), forms_size: 0 };
         self.bytes += entry.size();
         self.entries.push_back(entry);
-        self.shrink();
+        self.shrink(&mut |_, _| {});
+    }
+
+    /// As [`push`](Self::push), with whose it is: all are, in a ring, or none.
+    /// `gone` is told the number and the origin of what has to make room for it.
+    pub(super) fn push_from(
+        &mut self,
+        batch: Batch,
+        origin: Origin,
+        gone: &mut dyn FnMut(u64, &Origin),
+    ) {
+        let entry = Entry { batch, forms: Vec::new(), forms_size: 0 };
+        self.bytes += entry.size() + size_of::<Origin>();
+        self.entries.push_back(entry);
+        self.origins.push_back(origin);
+        self.shrink(gone);
     }
 
     fn index(&self, seq: u64) -> Option<usize> {
@@ -103,6 +120,11 @@ impl Ring {
     /// Batch `seq`, if it is still here.
     pub(super) fn batch(&self, seq: u64) -> Option<&Batch> {
         Some(&self.entries[self.index(seq)?].batch)
+    }
+
+    /// Whose batch `seq` is, if it is still here and a device's of a fleet.
+    pub(super) fn origin(&self, seq: u64) -> Option<&Origin> {
+        self.origins.get(self.index(seq)?)
     }
 
     /// The form of this name of batch `seq`, if it is kept.
@@ -121,7 +143,8 @@ impl Ring {
         self.bytes += more;
         self.of_forms += more;
         self.first_formed = self.first_formed.min(seq);
-        self.shrink();
+        // Forms alone make room for forms.
+        self.shrink(&mut |_, _| {});
     }
 
     /// Drops every form: what they say no longer holds.
@@ -132,12 +155,16 @@ impl Ring {
 
     /// Keeps the budget. The newest batch stays whatever its size: it is at
     /// most one of the bounded batches over.
-    fn shrink(&mut self) {
+    fn shrink(&mut self, gone: &mut dyn FnMut(u64, &Origin)) {
         let for_batches = self.budget - self.budget / 8;
         while self.bytes - self.of_forms > for_batches && self.entries.len() > 1 {
             let Some(entry) = self.entries.pop_front() else { break };
             self.bytes -= entry.size();
             self.of_forms -= entry.forms_size;
+            if let Some(origin) = self.origins.pop_front() {
+                self.bytes -= size_of::<Origin>();
+                gone(self.first, &origin);
+            }
             self.first += 1;
         }
         self.first_formed = self.first_formed.max(self.first);

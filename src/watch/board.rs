@@ -38,7 +38,9 @@ pub(super) enum Heard {
     Data,
     /// A snapshot, or a part of one; `complete`: no more parts follow.
     Snapshot { complete: bool },
-    /// Batches that did not come, a connection that does not go on where the last one was, or a
+    /// The snapshots of all devices of a fleet have come.
+    Whole,
+    /// Batches that did not come, a device that comes or goes, a connection that does not go on where the last one was, or a
     /// clock that was set.
     Note,
     /// The server cannot do what was asked, and says why; printable.
@@ -58,6 +60,10 @@ pub(super) struct Board {
     ids: HashMap<String, u64>,
     /// How many connections there were.
     greetings: u64,
+    /// The server speaks for many boards.
+    pub(super) is_fleet: bool,
+    /// On this connection, all of them have said what they have.
+    is_whole: bool,
 }
 
 impl Board {
@@ -73,7 +79,8 @@ impl Board {
         self.channels.is_empty()
     }
 
-    /// Where to go on after a cut, as the query's `since` names it.
+    /// Where to go on after a cut, as the query's `since` names it; there is no
+    /// such place in a fleet.
     pub(super) fn since(&self) -> Option<String> {
         self.seq.map(|seq| format!("{}:{seq}", self.epoch))
     }
@@ -101,8 +108,10 @@ impl Board {
             "data" => self.read(&message, now),
             "heartbeat" => {
                 self.reach(&message);
-                Heard::Other
+                let was_whole = std::mem::replace(&mut self.is_whole, true);
+                if self.is_fleet && !was_whole { Heard::Whole } else { Heard::Other }
             }
+            "devices" => Heard::Note,
             // A gap is no place to resume at: its snapshot is still to come.
             "gap" | "clock" => Heard::Note,
             "subscribed" if self.greetings > 1 && message["recovered"] != true => Heard::Note,
@@ -121,6 +130,7 @@ impl Board {
                 Self { epoch: if fine { epoch.into() } else { String::new() }, ..Self::default() };
         }
         self.greetings = greetings;
+        (self.is_fleet, self.is_whole) = (message["fleet"] == true, false);
         self.device = message["device"].as_str().unwrap_or_default().into();
         self.describe(&message["channels"]);
     }
@@ -171,7 +181,8 @@ impl Board {
     }
 
     fn reach(&mut self, message: &Value) {
-        if let Some(seq) = message["seq"].as_u64().filter(|_| !self.epoch.is_empty()) {
+        let known = !self.epoch.is_empty() && !self.is_fleet;
+        if let Some(seq) = message["seq"].as_u64().filter(|_| known) {
             self.seq = Some(seq);
         }
     }
@@ -289,6 +300,28 @@ mod tests {
             hear(&mut board, &HELLO.replace("9f", epoch));
             assert_eq!(hear(&mut board, &subscribed(false)), Heard::Note, "{epoch}");
         }
+    }
+
+    #[test]
+    fn a_fleet_is_whole_when_all_devices_have_had_their_turn() {
+        let hello = HELLO.replace(r#""seq":7,"#, r#""seq":7,"fleet":true,"#);
+        let mut board = board(&[&hello]);
+        let beat = r#"{"type":"heartbeat","seq":7,"time":1}"#;
+        for (message, heard) in [
+            (r#"{"type":"devices","devices":[{"name":"pi1","status":"online"}]}"#, Heard::Note),
+            (
+                r#"{"type":"data","device":"pi1","epoch":"b","seq":1,"t":1,"snapshot":true,"values":{}}"#,
+                Heard::Snapshot { complete: true },
+            ),
+            (beat, Heard::Whole),
+            (beat, Heard::Other),
+            (r#"{"type":"gap","device":"pi1","epoch":"b","to":9}"#, Heard::Note),
+        ] {
+            assert_eq!(hear(&mut board, message), heard, "{message}");
+        }
+        assert_eq!(board.since(), None, "each device has a place of its own");
+        hear(&mut board, &hello);
+        assert_eq!(hear(&mut board, beat), Heard::Whole);
     }
 
     #[test]

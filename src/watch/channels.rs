@@ -42,7 +42,10 @@ impl Channels {
     /// [`Error::Malformed`] when it is no such object.
     pub(super) fn hear(&mut self, text: &str) -> Result<()> {
         let message: Fields<'_> = parse(text)?;
-        if let (Some(device), Some(epoch)) = (message.get("device"), message.get("epoch")) {
+        // In a fleet others have these, too: each of its own.
+        let hello = message.get("type").is_some_and(|kind| kind.get() == r#""hello""#);
+        let whose = message.get("device").zip(message.get("epoch"));
+        if let Some((device, epoch)) = whose.filter(|_| hello) {
             self.head = format!(r#""device":{device},"epoch":{epoch}"#);
         }
         if let Some(channels) = message.get("channels").filter(|raw| raw.get().starts_with("[{")) {

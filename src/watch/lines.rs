@@ -52,12 +52,13 @@ pub(super) struct Lines {
 impl View for Lines {
     fn heard(&mut self, text: &str, heard: &Heard, board: &Board) -> io::Result<()> {
         // Silence would look like a board that has nothing to say.
-        if *heard == (Heard::Snapshot { complete: true }) && board.is_empty() && !self.told {
+        let shown = matches!(heard, Heard::Whole | Heard::Snapshot { complete: true });
+        if shown && board.is_empty() && !self.told {
             eprintln!("boardcast: no channel matches, so far");
             self.told = true;
         }
         match heard {
-            Heard::Other => Ok(()),
+            Heard::Other | Heard::Whole => Ok(()),
             Heard::Error(sentence) => {
                 eprintln!("boardcast: {sentence}");
                 Ok(())

@@ -52,7 +52,7 @@ const ONCE_TIME: Duration = Duration::from_secs(10);
 const MAX_MESSAGE: usize = 4 << 20;
 /// A connection that held for so long was a good one: the next attempt comes
 /// soon.
-const GOOD: Duration = Duration::from_secs(5);
+pub(crate) const GOOD: Duration = Duration::from_secs(5);
 
 /// What to watch.
 #[derive(Clone, Debug, PartialEq)]
@@ -232,7 +232,8 @@ fn snapshot(asked: &Watch, mut hear: impl FnMut(&str, &Heard) -> Result<()>) -> 
         let heard = board.hear(text, Instant::now())?;
         hear(text, &heard)?;
         match heard {
-            Heard::Snapshot { complete: true } => break,
+            Heard::Snapshot { complete: true } if !board.is_fleet => break,
+            Heard::Whole => break,
             Heard::Error(sentence) => return Err(Error::Setting(sentence)),
             _ => {}
         }
@@ -257,7 +258,7 @@ fn ended_early(event: Option<&CloseEvent>) -> Error {
 }
 
 /// How a connection ended, for people.
-fn ended(event: Option<&CloseEvent>) -> String {
+pub(crate) fn ended(event: Option<&CloseEvent>) -> String {
     match event {
         Some(event) if event.reason.is_empty() => format!("the board ended it ({})", event.code),
         Some(event) => {
@@ -361,7 +362,7 @@ fn listen(mut ws: WebSocket, board: &mut Board, view: &mut dyn View) -> io::Resu
 /// When to try again: "full jitter", so that the clients of a board that comes
 /// back do not come all at once.
 #[derive(Debug, Default)]
-struct Retry {
+pub(crate) struct Retry {
     failures: u32,
 }
 
@@ -370,14 +371,15 @@ impl Retry {
     const LONGEST: Duration = Duration::from_secs(30);
 
     /// How long to wait now; `chance` is from 0 to 1.
-    fn next(&mut self, chance: f64) -> Duration {
+    pub(crate) fn next(&mut self, chance: f64) -> Duration {
         let ceiling = Self::FIRST.saturating_mul(1 << self.failures.min(16)).min(Self::LONGEST);
         self.failures += 1;
         ceiling.mul_f64(chance.clamp(0.0, 1.0))
     }
 }
 
-fn chance() -> f64 {
+/// A random number from 0 to 1.
+pub(crate) fn chance() -> f64 {
     let mut bytes = [0; 4];
     // Without random numbers everyone waits half the time, which does, too.
     if getrandom::fill(&mut bytes).is_err() {

@@ -9,6 +9,11 @@ export class BoardClock {
   private reviewAt = 0;
   private correction: number | null = null;
 
+  /** It is another board's clock from here on. */
+  reset(): void {
+    this.offset = this.correction = null;
+  }
+
   /** The board said what time it is. */
   set(boardTime: number, nowMs: number): void {
     this.offset = boardTime - nowMs / 1000;

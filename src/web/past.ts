@@ -18,6 +18,11 @@ export class Past {
     private readonly store: Store,
   ) {}
 
+  /** Other charts are shown, which have no past yet. */
+  forget(): void {
+    this.reach = 0;
+  }
+
   /** Makes sure that the charts reach so many seconds back, as soon as all channels are known. */
   async reachBack(seconds: number): Promise<void> {
     if (seconds <= this.reach) return;

@@ -118,14 +118,30 @@ export class Store {
     return channel.missing ? 'missing' : 'ok';
   }
 
+  /** Another device is looked at: nothing of the one before says anything about it. */
+  enter(device: string): void {
+    this.device = device;
+    this.clock.reset();
+    this.channels.clear();
+    this.former.clear();
+    this.missed = 0;
+    this.helloAt = this.lostAt = null;
+    this.shape += 1;
+  }
+
+  /** There is a connection again; what it does not name soon is no more. */
+  rejoined(nowMs: number): void {
+    this.helloAt = nowMs;
+    this.lostAt = null;
+    for (const channel of this.channels.values()) channel.confirmed = false;
+  }
+
   private hello(hello: Hello, nowMs: number): void {
     this.clock.set(hello.time, nowMs);
     this.device = hello.device;
     this.synced = hello.synced;
-    this.helloAt = nowMs;
-    this.lostAt = null;
+    this.rejoined(nowMs);
     for (const [name, channel] of this.channels) {
-      channel.confirmed = false;
       if (this.epoch !== null && this.epoch !== hello.epoch) {
         this.former.set(name, channel);
         this.channels.delete(name);

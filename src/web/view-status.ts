@@ -8,6 +8,24 @@ import type { Store } from './store';
 /** What is told of the connection. */
 export type Connection = Pick<Board, 'status' | 'retryAt' | 'reason' | 'code'>;
 
+/** What is told of who speaks. */
+export interface About {
+  title: string;
+  count: string;
+  /** What stands where nothing else does; `null` where something does. */
+  empty: string | null;
+  /** How a device of a fleet is doing, where the page is of one. */
+  device?: string;
+}
+
+/** The same, of a board. */
+export function aboutBoard(store: Store, live: boolean): About {
+  const size = store.channels.size;
+  const empty = live ? 'This board sends no readings yet.' : 'Waiting for the board.';
+  const count = size === 0 ? '' : size === 1 ? '1 channel' : `${size} channels`;
+  return { title: store.device, count, empty: size > 0 ? null : empty };
+}
+
 export class StatusView {
   private readonly device = byId('device');
   private readonly pill = byId('pill');
@@ -18,9 +36,10 @@ export class StatusView {
   private readonly empty = byId('empty');
   private readonly refused = byId('refused');
 
-  update(store: Store, link: Connection): void {
+  update(store: Store, link: Connection, { title, count, empty, device }: About): void {
     const offline = !navigator.onLine && link.status !== 'live';
     setAttribute(document.body, 'data-state', link.status);
+    setAttribute(document.body, 'data-device', device ?? null);
     setText(this.pill, pillText(link, offline));
     setAttribute(this.pill, 'title', link.reason || null);
     const refusal = link.status === 'live' ? null : (REFUSALS[link.code ?? 0] ?? null);
@@ -30,17 +49,16 @@ export class StatusView {
     setText(this.refused, refusal?.text ?? '');
     // Without an address it is text.
     setAttribute(this.refused, 'href', refusal?.href ?? null);
-    if (store.device) {
-      setText(this.device, store.device);
-      if (document.title !== store.device) document.title = store.device;
+    if (title) {
+      setText(this.device, title);
+      if (document.title !== title) document.title = title;
     }
     this.unsynced.hidden = store.synced || link.status !== 'live';
     this.missed.hidden = store.missed === 0;
     if (store.missed > 0) setText(this.missed, store.missed === 1 ? '1 batch missed' : `${store.missed} batches missed`);
-    const size = store.channels.size;
-    setText(this.count, size === 0 ? '' : size === 1 ? '1 channel' : `${size} channels`);
-    this.empty.hidden = size > 0;
-    setText(this.empty, link.status === 'live' ? 'This board sends no readings yet.' : 'Waiting for the board.');
+    setText(this.count, count);
+    this.empty.hidden = empty === null;
+    setText(this.empty, empty ?? '');
   }
 }
 

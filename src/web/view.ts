@@ -7,7 +7,7 @@ import { OnScreen } from './onscreen';
 import type { Channel, Store } from './store';
 import { Card } from './view-card';
 import { HeadlineView } from './view-headline';
-import { StatusView, type Connection } from './view-status';
+import { StatusView, type About, type Connection } from './view-status';
 
 interface GroupElements {
   section: HTMLElement;
@@ -32,9 +32,9 @@ export class PageView {
     this.headline = new HeadlineView(byId('headline'), store, this.onScreen);
   }
 
-  update(link: Connection, seconds: number, nowMs: number): void {
+  update(link: Connection, about: About, seconds: number, nowMs: number): void {
     this.store.tick(nowMs);
-    this.status.update(this.store, link);
+    this.status.update(this.store, link, about);
     const shape = this.shape();
     if (shape !== this.arranged) {
       this.arranged = shape;

@@ -41,7 +41,7 @@ pub fn data(
     channels: &[ChannelState],
     select: impl Fn(ChannelId) -> bool,
 ) -> Option<Vec<u8>> {
-    let described = |(id, values)| Some((channels.get(ChannelId::get(id) as usize)?, values));
+    let described = |(id, values)| Some((ChannelState::find(channels, id)?, values));
     let selected = batch.columns().filter(|(id, _)| select(*id));
     let columns: Vec<(&ChannelState, &[Value])> = selected.filter_map(described).collect();
     let numeric = |value: &Value| matches!(value, Value::Number(_) | Value::Null);

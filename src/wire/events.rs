@@ -28,10 +28,7 @@ pub fn begin() -> Bytes {
 /// it has this: epoch and `seq`.
 pub fn event(json: &str, place: Option<(&str, u64)>) -> Bytes {
     let mut text = String::with_capacity(json.len() + 64);
-    if let Some((epoch, seq)) = place {
-        // Writing to memory cannot fail.
-        let _ = writeln!(text, "id: {epoch}:{seq}");
-    }
+    add_place(&mut text, place);
     // Our JSON has no line breaks: one line holds it.
     let _ = write!(text, "data: {json}\n\n");
     text.into()
@@ -39,8 +36,18 @@ pub fn event(json: &str, place: Option<(&str, u64)>) -> Bytes {
 
 /// A sign of life, of which a program hears nothing; but its browser notes the
 /// place.
-pub fn heartbeat(epoch: &str, seq: u64) -> Bytes {
-    format!(": heartbeat\nid: {epoch}:{seq}\n\n").into()
+pub fn heartbeat(place: Option<(&str, u64)>) -> Bytes {
+    let mut text = String::from(": heartbeat\n");
+    add_place(&mut text, place);
+    text.push('\n');
+    text.into()
+}
+
+fn add_place(text: &mut String, place: Option<(&str, u64)>) {
+    if let Some((epoch, seq)) = place {
+        // Writing to memory cannot fail.
+        let _ = writeln!(text, "id: {epoch}:{seq}");
+    }
 }
 
 #[cfg(test)]
@@ -52,6 +59,7 @@ mod tests {
         let bytes = event(r#"{"type":"data"}"#, Some(("9f", 7)));
         assert_eq!(bytes, "id: 9f:7\ndata: {\"type\":\"data\"}\n\n");
         assert_eq!(event("{}", None), "data: {}\n\n");
-        assert_eq!(heartbeat("9f", 8), ": heartbeat\nid: 9f:8\n\n");
+        assert_eq!(heartbeat(Some(("9f", 8))), ": heartbeat\nid: 9f:8\n\n");
+        assert_eq!(heartbeat(None), ": heartbeat\n\n");
     }
 }

@@ -21,7 +21,8 @@ use super::subscribe::{self, Subscription};
 use crate::{
     error::Error,
     telemetry::{
-        Batch, BootTime, Channel, ChannelId, ChannelState, Filter, Filters, Status, Value,
+        Batch, BootTime, Channel, ChannelId, ChannelState, Filter, Filters, Origin, Status, Value,
+        What,
     },
 };
 
@@ -48,6 +49,9 @@ pub struct Hello<'a> {
     pub heartbeat: u64,
     /// Whether this client may publish.
     pub may_publish: bool,
+    /// Whether the server speaks for many boards.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fleet: bool,
 }
 
 impl Serialize for Value {
@@ -219,12 +223,24 @@ pub fn data(
     channels: &[ChannelState],
     select: impl Fn(ChannelId) -> bool,
 ) -> String {
-    struct Values<'a, F>(&'a Batch, &'a [ChannelState], F);
-    impl<F: Fn(ChannelId) -> bool> Serialize for Values<'_, F> {
+    data_of(None, seq, start, batch, channels, &select)
+}
+
+/// As [`data`]: of a device, where the server speaks for many.
+pub(super) fn data_of(
+    origin: Option<&Origin>,
+    seq: u64,
+    start: f64,
+    batch: &Batch,
+    channels: &[ChannelState],
+    select: &dyn Fn(ChannelId) -> bool,
+) -> String {
+    struct Values<'a>(&'a Batch, &'a [ChannelState], &'a dyn Fn(ChannelId) -> bool);
+    impl Serialize for Values<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let mut map = serializer.serialize_map(None)?;
             for (id, values) in self.0.columns().filter(|column| (self.2)(column.0)) {
-                let Some(state) = self.1.get(id.get() as usize) else { continue };
+                let Some(state) = ChannelState::find(self.1, id) else { continue };
                 let name = state.channel.name.as_str();
                 match values {
                     [value] => map.serialize_entry(name, &Shown(value, &state.channel))?,
@@ -235,19 +251,28 @@ pub fn data(
         }
     }
     #[derive(Serialize)]
-    struct Message<V> {
+    struct Message<'a> {
         r#type: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        device: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        epoch: Option<&'a str>,
         seq: u64,
         t: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
         dt: Option<Vec<Value>>,
-        values: V,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        snapshot: Option<bool>,
+        values: Values<'a>,
     }
     let dt = (batch.rows() > 1)
         .then(|| batch.offsets().map(|offset| Value::from(offset.as_secs_f64())).collect());
     let t = millis(start);
     let values = Values(batch, channels, select);
-    text(to_vec(&Message { r#type: "data", seq, t, dt, values }))
+    let device = origin.map(|origin| &*origin.run.name);
+    let epoch = origin.map(|origin| &*origin.run.epoch);
+    let snapshot = origin.and_then(|origin| (origin.what == What::Snapshot).then_some(true));
+    text(to_vec(&Message { r#type: "data", device, epoch, seq, t, dt, snapshot, values }))
 }
 
 /// The newest values of channels, as `data` messages with the same `seq`; at
@@ -263,10 +288,21 @@ pub fn newest<'a>(
     let with_value = channels.filter(|state| !state.value.is_null());
     let newest = with_value.clone().map(|state| state.at).max();
     let t = millis(wall_of(newest.unwrap_or_default()));
+    newest_of("", seq, t, snapshot, &mut { with_value })
+}
+
+/// As [`newest`], with what stands before `seq`, of channels that have a value.
+pub(super) fn newest_of(
+    whose: &str,
+    seq: u64,
+    t: f64,
+    snapshot: bool,
+    with_value: &mut dyn Iterator<Item = &ChannelState>,
+) -> Vec<String> {
     let flag = if snapshot { r#""snapshot":true,"# } else { "" };
     let begin = |part: &mut Vec<u8>| {
         // Writing to memory cannot fail, here and below.
-        let _ = write!(part, r#"{{"type":"data","seq":{seq},"t":{t},{flag}"values":{{"#);
+        let _ = write!(part, r#"{{"type":"data",{whose}"seq":{seq},"t":{t},{flag}"values":{{"#);
         part.len()
     };
     let mut parts = Vec::new();
@@ -509,16 +545,16 @@ pub fn ask(text: &str) -> Ask {
 }
 
 /// Wall time to the millisecond: more digits say nothing and cost bytes.
-fn millis(seconds: f64) -> f64 {
+pub(super) fn millis(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
-fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+pub(super) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     // Our types have string keys and no failing Serialize: nothing to report.
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-fn text(json: Vec<u8>) -> String {
+pub(super) fn text(json: Vec<u8>) -> String {
     // serde_json writes UTF-8; see to_vec.
     String::from_utf8(json).unwrap_or_default()
 }
@@ -625,6 +661,7 @@ mod tests {
             synced: true,
             heartbeat: 15,
             may_publish: false,
+            fleet: false,
         };
         let view = hub.view();
         assert_eq!(

@@ -5,9 +5,12 @@
 //! {"type":"subscribe","channels":["cpu/#"],"max_hz":5,"since":{"epoch":"9f86d081884c7d65","seq":1041},"id":7}
 //! ```
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::HashMap, fmt, time::Duration};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
 
 use super::query;
 use crate::{
@@ -24,18 +27,22 @@ pub struct Subscription {
     pub pace: Option<Pace>,
     /// The last batch that the client has.
     pub since: Option<Since>,
+    /// The same where the server speaks for many boards: of each device.
+    pub places: Option<Places>,
 }
 
 impl Subscription {
     /// Every batch of all channels, from a place on.
     pub fn all_since(since: Since) -> Self {
-        Self { filters: Filters::all(), pace: None, since: Some(since) }
+        Self { filters: Filters::all(), pace: None, since: Some(since), places: None }
     }
 }
 
+/// The last batch that a client has of each device.
+pub type Places = HashMap<String, Since>;
+
 /// A place in a board's stream.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Since {
     /// Of which start of the program.
     pub epoch: String,
@@ -78,7 +85,7 @@ impl Pace {
 /// # Errors
 /// [`Error::Filter`] or [`Error::Setting`] says what to write instead.
 pub fn from_query(text: &str) -> Result<Option<Subscription>> {
-    let mut asked = Subscription { filters: Filters::all(), pace: None, since: None };
+    let mut asked = Subscription { filters: Filters::all(), pace: None, since: None, places: None };
     let mut some = false;
     for (name, value) in query::pairs(text) {
         match &*name {
@@ -127,17 +134,108 @@ pub fn from_message(text: &str) -> Result<Subscription> {
         #[serde(borrow)]
         channels: Vec<Cow<'a, str>>,
         max_hz: Option<f64>,
-        since: Option<Since>,
+        since: Option<Where>,
     }
     let message: Message<'_> = serde_json::from_str(text).map_err(|why| {
         let example = r#"{"type":"subscribe","channels":["cpu/#"],"max_hz":5}"#;
         Error::Setting(format!("{}; write it as in {example}", words(&why)))
     })?;
+    let (since, places) = match message.since {
+        Some(Where::One(since)) => (Some(since), None),
+        Some(Where::Each(places)) => (None, Some(places)),
+        None => (None, None),
+    };
     Ok(Subscription {
         filters: Filters::parse(&message.channels)?,
         pace: message.max_hz.map(Pace::from_hz).transpose()?,
-        since: message.since,
+        since,
+        places,
     })
+}
+
+/// A place in one stream, or one for each device.
+enum Where {
+    One(Since),
+    Each(Places),
+}
+
+impl<'de> Deserialize<'de> for Where {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(WhereVisitor)
+    }
+}
+
+struct WhereVisitor;
+
+/// What may stand behind a name in `since`: a device may be called `epoch`.
+enum Part {
+    Epoch(String),
+    Seq(u64),
+    Place(Since),
+}
+
+impl<'de> Visitor<'de> for WhereVisitor {
+    type Value = Where;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(r#"{"epoch":"…","seq":1}, or one of these for each device"#)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Where, A::Error> {
+        let (mut epoch, mut seq, mut places) = (None, None, Places::new());
+        while let Some(name) = map.next_key::<String>()? {
+            match map.next_value::<Part>()? {
+                Part::Epoch(text) if name == "epoch" => epoch = Some(text),
+                Part::Seq(number) if name == "seq" => seq = Some(number),
+                Part::Place(place) => drop(places.insert(name, place)),
+                _ => return Err(A::Error::custom("since has an epoch and a seq")),
+            }
+        }
+        match (epoch, seq) {
+            (Some(epoch), Some(seq)) if places.is_empty() => Ok(Where::One(Since { epoch, seq })),
+            (None, None) => Ok(Where::Each(places)),
+            _ => Err(A::Error::custom("since has an epoch and a seq")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PartVisitor)
+    }
+}
+
+struct PartVisitor;
+
+impl<'de> Visitor<'de> for PartVisitor {
+    type Value = Part;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an epoch, a seq, or both for a device")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Part, E> {
+        Ok(Part::Epoch(text.into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Part, E> {
+        Ok(Part::Seq(number))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part, A::Error> {
+        let (mut epoch, mut seq) = (None, None);
+        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+            match &*name {
+                "epoch" => epoch = Some(map.next_value()?),
+                "seq" => seq = Some(map.next_value()?),
+                _ => return Err(A::Error::custom("since has an epoch and a seq")),
+            }
+        }
+        match (epoch, seq) {
+            (Some(epoch), Some(seq)) => Ok(Part::Place(Since { epoch, seq })),
+            _ => Err(A::Error::custom("since has an epoch and a seq")),
+        }
+    }
 }
 
 /// What serde says of a stranger's message. It quotes what the stranger wrote,
@@ -161,9 +259,35 @@ mod tests {
             filters: Filters::parse(["cpu/#", "+/temperature"]).expect("valid"),
             pace: Some(Pace(Duration::from_millis(200))),
             since: Some(Since { epoch: "9f".into(), seq: 1041 }),
+            places: None,
         };
         assert_eq!(query.expect("valid"), Some(expected.clone()));
         assert_eq!(message.expect("valid"), expected);
+    }
+
+    #[test]
+    fn a_place_is_one_or_one_for_each_device() {
+        let read = |since: &str| {
+            from_message(&format!(r#"{{"type":"subscribe","channels":[],"since":{since}}}"#))
+        };
+        let place = |epoch: &str, seq| Since { epoch: epoch.into(), seq };
+        let each = read(r#"{"pi1":{"epoch":"9f","seq":4},"epoch":{"seq":0,"epoch":"a"}}"#);
+        let expected = [("pi1".to_owned(), place("9f", 4)), ("epoch".to_owned(), place("a", 0))];
+        assert_eq!(each.expect("valid").places, Some(expected.into()));
+        let one = read(r#"{"seq":7,"epoch":"9f"}"#).expect("valid");
+        assert_eq!((one.since, one.places), (Some(place("9f", 7)), None));
+        assert_eq!(read("{}").expect("valid").places, Some(Places::new()));
+        for bad in [
+            "7",
+            r#"{"epoch":"9f"}"#,
+            r#"{"epoch":"9f","seq":-1}"#,
+            r#"{"epoch":"9f","seq":1,"pi1":{"epoch":"9f","seq":4}}"#,
+            r#"{"pi1":{"epoch":"9f"}}"#,
+            r#"{"pi1":{"epoch":"9f","seq":1,"x":1}}"#,
+            r#"{"pi1":[]}"#,
+        ] {
+            read(bad).expect_err(bad);
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod attacks;
 mod authority;
 mod binary;
 mod broadcast;
+#[cfg(feature = "mqtt")]
+mod broker;
 mod channels;
 mod chaos;
 mod client;
@@ -31,8 +33,15 @@ mod injected;
 mod inputs;
 mod lines;
 mod listing;
+mod mdns;
 mod memory;
 mod misbehaviour;
+#[cfg(feature = "mqtt")]
+mod mqtt;
+#[cfg(feature = "mqtt")]
+mod mqtt_hostile;
+#[cfg(feature = "mqtt")]
+mod mqtt_source;
 #[cfg(debug_assertions)]
 mod planted;
 mod platform;

@@ -36,6 +36,8 @@ fn what_is_wrong_in_a_file_is_told_with_its_place_and_its_mend() {
         .expect("the files")
         .map(|entry| entry.expect("one").path())
         .filter(|path| path.extension() == Some("toml".as_ref()))
+        // A build without MQTT says that, and no more.
+        .filter(|path| cfg!(feature = "mqtt") || !path.to_string_lossy().contains("/mqtt-"))
         .collect();
     files.sort();
     assert!(files.len() >= 20, "{}", files.len());
@@ -93,12 +95,30 @@ fn a_build_without_tls_says_which_one_has_it() {
     }
 }
 
+#[cfg(not(feature = "mqtt"))]
+#[test]
+fn a_build_without_mqtt_says_which_one_has_it() {
+    let source =
+        "[[source]]\nname = \"x\"\nkind = \"mqtt\"\nurl = \"mqtt://host\"\ntopics = \"a\"\n";
+    let folder = Folder::new("no-mqtt");
+    let output = run(&["check", &folder.write("x.toml", source)]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("this build has no MQTT") && told.lines().count() == 1, "{told}");
+}
+
 /// The example in the package says of every setting what it is, all commented
 /// out: taken as it is, it sets nothing.
 #[test]
 fn the_example_in_the_package_covers_every_setting() {
     let file = here("cross/package/boardcast.toml");
-    let example = fs::read_to_string(&file).expect("the example");
+    let mut example = fs::read_to_string(&file).expect("the example");
+    if !cfg!(feature = "mqtt") {
+        // A build without MQTT refuses its source.
+        let start = example.find("#[[source]]\n#name = \"zigbee\"").expect("it is there");
+        let end = start + example[start..].find("\n\n").expect("an end");
+        example.replace_range(start..end, "");
+    }
     let output = run(&["check", file.to_str().expect("UTF-8")]);
     assert_eq!(
         text(&output.stdout),
@@ -122,7 +142,8 @@ fn the_example_in_the_package_covers_every_setting() {
         let line = line.unwrap_or_else(|| panic!("{} is not in the example", key.name));
         assert!(line.contains("open.toml:"), "{line}");
     }
-    for kind in ["command", "file", "serial", "tcp", "gpio", "iio"] {
+    let kinds = ["command", "file", "serial", "tcp", "gpio", "iio", "mqtt"];
+    for kind in kinds.iter().filter(|kind| cfg!(feature = "mqtt") || **kind != "mqtt") {
         assert!(shown.contains(&format!("kind = \"{kind}\"")), "{kind}");
     }
     for format in ["lines", "value", "pattern", "json", "columns"] {

@@ -5,9 +5,10 @@ import { CAN_READ_BINARY, decode } from './binary.js';
 import { BoardcastError } from './error.js';
 import { eventOf, type BoardcastEventMap, type ConnectionStatus } from './events.js';
 import { fetchHistory, historyAddress, type History, type HistoryQuery } from './history.js';
+import { FleetPlace, deviceOf } from './fleet.js';
 import { Link, type Socket, type World } from './link.js';
 import { Place } from './place.js';
-import { parse, type Channel, type Column, type Data, type Hello, type Message, type Subscribed, type Value } from './protocol.js';
+import { parse, type Channel, type Column, type Data, type Device, type Hello, type Message, type Subscribed, type Value } from './protocol.js';
 import { Readings, type Callback, type Latest } from './readings.js';
 import { checked, type Selection } from './selection.js';
 import { watchWakeUps } from './wake.js';
@@ -68,6 +69,11 @@ export class Board extends EventTarget {
 
   private readonly link: Link;
   private readonly place = new Place();
+  /** The same, where many boards are spoken for. */
+  private readonly fleet = new FleetPlace();
+  private readonly known = new Map<string, Device>();
+  /** Devices of which this connection has said nothing yet; whoever is left when all had their turn is gone. */
+  private unheard = new Set<string>();
   private readonly readings = new Readings(report);
   /** By their number, within one start of the board. */
   private readonly names = new Map<number, string>();
@@ -78,7 +84,7 @@ export class Board extends EventTarget {
   /** The selection in the address of the connection; `null` where that asks for nothing, since it would be too long. */
   private asked: Selection | null = null;
   /** Where the first `subscribe` goes on with this selection, which was too long for the address. */
-  private resume: { selection: Selection; since: string } | null = null;
+  private resume: { selection: Selection; since: object } | null = null;
   private lastId = 0;
 
   /**
@@ -142,6 +148,11 @@ export class Board extends EventTarget {
     return this.readings.channels;
   }
 
+  /** In a fleet: its devices, by name. */
+  get devices(): ReadonlyMap<string, Device> {
+    return this.known;
+  }
+
   /**
    * Calls back with each reading of the channels that `filter` selects, first with what is known already. What a
    * callback throws is reported, and stops no other.
@@ -162,24 +173,29 @@ export class Board extends EventTarget {
     this.selection = checked({ channels, maxHz });
     const id = ++this.lastId;
     if (this.status === 'live') this.sendSelection(id);
-    else this.place.reselect(null);
+    else this.reselect(null);
     return (await this.answerTo(id, before)) as Subscribed;
   }
 
   private sendSelection(id: number): void {
     const { channels, maxHz } = this.selection;
     const rate = maxHz === undefined ? {} : { max_hz: maxHz };
-    this.link.send({ type: 'subscribe', channels, ...rate, ...this.since(), id });
+    const since = this.since();
+    this.link.send({ type: 'subscribe', channels: channels ?? ['#'], ...rate, ...since, id });
+    // A fleet's place goes on with the devices that it was sent with.
+    if (!this.hello?.fleet || !('since' in since)) this.reselect(id);
+  }
+
+  private reselect(id: number | null): void {
     this.place.reselect(id);
+    this.fleet.reselect(id);
   }
 
   /** It counts once, and only for the selection that it was of. */
   private since(): { since?: object } {
     const { resume } = this;
     this.resume = null;
-    if (resume?.selection !== this.selection) return {};
-    const [epoch, seq] = resume.since.split(':');
-    return { since: { epoch, seq: Number(seq) } };
+    return resume?.selection === this.selection ? { since: resume.since } : {};
   }
 
   /** Sends readings to the board, where that is allowed; done when the board has them. */
@@ -210,18 +226,29 @@ export class Board extends EventTarget {
   private address(): string {
     const url = new URL(this.url);
     const { channels, maxHz } = this.selection;
-    const { since } = this.place;
     this.asked = this.selection;
     this.resume = null;
+    if (this.hello?.fleet) {
+      // The places of many are no query; and the address may lead to another server of the same fleet.
+      const places = this.fleet.since;
+      if (places) return this.resumed(url, places);
+    }
+    const since = this.hello?.fleet ? null : this.place.since;
     if (channels) url.searchParams.set('channels', channels.join(','));
     if (url.search.length > MOST_QUERY) {
-      url.searchParams.set('channels', '');
-      this.asked = null;
-      this.resume = since === null ? null : { selection: this.selection, since };
-      return url.href;
+      const [epoch, seq] = since?.split(':') ?? [];
+      return this.resumed(url, since === null ? null : { epoch, seq: Number(seq) });
     }
     if (maxHz !== undefined) url.searchParams.set('max_hz', String(maxHz));
     if (since !== null) url.searchParams.set('since', since);
+    return url.href;
+  }
+
+  /** An address that asks for nothing: the first message does. */
+  private resumed(url: URL, since: object | null): string {
+    url.searchParams.set('channels', '');
+    this.asked = null;
+    this.resume = since && { selection: this.selection, since };
     return url.href;
   }
 
@@ -236,15 +263,24 @@ export class Board extends EventTarget {
       const name = this.names.get(id);
       if (name !== undefined) values.set(name, columns[i] as Column);
     });
-    return { type: 'data', seq, snapshot: false, more: false, times, values };
+    const [name] = values.keys();
+    const whose = this.hello?.fleet && name !== undefined ? { device: deviceOf(name) } : {};
+    return { type: 'data', ...whose, seq, snapshot: false, more: false, times, values };
   }
 
   private take(message: Message): void {
-    const loss = this.place.take(message);
+    const fleet = message.type === 'hello' ? message.fleet : this.hello?.fleet;
+    const loss = fleet ? null : this.place.take(message);
+    const losses = fleet ? this.fleet.take(message) : loss ? [loss] : [];
     if (message.type === 'hello') this.greeted(message, loss?.epochChanged ?? false);
+    if (message.type === 'devices') this.meet(message.devices);
+    if (fleet && message.type === 'heartbeat') this.missed();
+    if (message.type === 'data') this.heard(message);
     if (message.type === 'channels') this.describe(message.channels);
+    for (const { device, epochChanged } of losses) if (device !== undefined && epochChanged) this.readings.forgetDevice(device, false);
     // Whoever hears of one may close it.
-    if (loss) this.dispatchEvent(eventOf('gap', loss));
+    for (const lost of losses) this.dispatchEvent(eventOf('gap', lost));
+    if (message.type === 'devices') this.dispatchEvent(eventOf('devices', { devices: message.devices }));
     if (message.type === 'hello' && this.status !== 'closed') this.dispatchEvent(eventOf('open', { hello: message }));
     if (this.status === 'closed') return;
     this.dispatchEvent(eventOf('message', { message }));
@@ -254,12 +290,37 @@ export class Board extends EventTarget {
 
   private greeted(hello: Hello, startedAnew: boolean): void {
     this.hello = hello;
+    this.unheard = new Set(this.known.keys());
     this.names.clear();
     if (startedAnew) this.readings.forget();
     this.describe(hello.channels);
     // Another was chosen while the connection was under way; and an address that asks for nothing has no answer.
     const unanswered = this.selection.channels?.length === 0 && this.pending.size > 0;
     if (this.asked !== this.selection || unanswered) this.sendSelection([...this.pending.keys()].pop() ?? ++this.lastId);
+  }
+
+  private meet(devices: readonly Device[]): void {
+    for (const device of devices) {
+      this.unheard.delete(device.name);
+      if (device.status !== 'gone') this.known.set(device.name, device);
+      else if (this.known.delete(device.name)) this.readings.forgetDevice(device.name, true);
+    }
+  }
+
+  /** After the greeting a heartbeat comes behind the last device. */
+  private missed(): void {
+    const devices = [...this.unheard].flatMap((name) => this.known.get(name) ?? []).map((device) => ({ ...device, status: 'gone' as const }));
+    this.unheard.clear();
+    if (devices.length === 0) return;
+    this.meet(devices);
+    this.dispatchEvent(eventOf('devices', { devices }));
+  }
+
+  /** A new batch alone is no change of a device that would be told. */
+  private heard({ device, seq, times }: Data): void {
+    const known = device === undefined ? undefined : this.known.get(device);
+    const t = times[times.length - 1];
+    if (known && t !== undefined) Object.assign(known, { seq, t });
   }
 
   private describe(channels: readonly Channel[]): void {

@@ -1,7 +1,7 @@
 // The events of a board, and the types that let an editor know them.
 
 import type { LinkState } from './link.js';
-import type { Hello, Message } from './protocol.js';
+import type { Device, Hello, Message } from './protocol.js';
 import type { Loss } from './place.js';
 
 /** `status`, and `board.status`: `connecting`, `live`, `reconnecting`, `closed`. */
@@ -25,8 +25,13 @@ export interface CloseEvent extends Event {
   readonly reason: string;
 }
 
-/** The batches `from` to `to` did not reach this client. */
+/** The batches `from` to `to` (of `device`, in a fleet) did not reach this client. */
 export interface GapEvent extends Event, Readonly<Loss> {}
+
+export interface DevicesEvent extends Event {
+  /** Those that are new or have changed; all that are known: `board.devices`. */
+  readonly devices: readonly Device[];
+}
 
 export interface MessageEvent extends Event {
   readonly message: Message;
@@ -41,6 +46,8 @@ export interface BoardcastEventMap {
   gap: GapEvent;
   /** `board.status`, `board.retryAt` or `board.reason` has changed. */
   status: StatusEvent;
+  /** Devices of a fleet are new, or are doing otherwise than before. */
+  devices: DevicesEvent;
   /** Everything that arrives, as docs/protocol.md has it. */
   message: MessageEvent;
 }

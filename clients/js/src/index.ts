@@ -22,8 +22,8 @@ export class Boardcast extends Board {
 
 export { BoardcastError } from './error.js';
 export { matches } from './filter.js';
-export type { BoardcastEventMap, CloseEvent, ConnectionStatus, GapEvent, MessageEvent, OpenEvent, StatusEvent } from './events.js';
+export type { BoardcastEventMap, CloseEvent, ConnectionStatus, DevicesEvent, GapEvent, MessageEvent, OpenEvent, StatusEvent } from './events.js';
 export type { History, HistoryQuery, Track } from './history.js';
 export type { Options } from './board.js';
-export type { Channel, Channels, Column, Data, Gap, Hello, Kind, Message, Status, Subscribed, Value } from './protocol.js';
+export type { Channel, Channels, Column, Data, Device, DeviceStatus, Devices, Gap, Hello, Kind, Message, Status, Subscribed, Value } from './protocol.js';
 export type { Callback, Latest, Reading } from './readings.js';

@@ -5,6 +5,8 @@ import type { Message } from './protocol.js';
 
 /** Batches that did not reach this client. */
 export interface Loss {
+  /** Whose they are, in a fleet. */
+  device?: string;
   from: number;
   to: number;
   /** The board has started anew: `from` and `to` count in the new start; what was lost of the former, nobody knows. */
@@ -54,7 +56,7 @@ export class Place {
       case 'gap':
         this.seen = message.to;
         this.whole = false;
-        return { from: message.from, to: message.to, epochChanged: false };
+        return { from: message.from ?? message.to, to: message.to, epochChanged: false };
       case 'data':
         // Of a paced message's parts only the last has brought all; going on from before it brings them again.
         if (message.more && !message.snapshot) return null;

@@ -32,6 +32,30 @@ export interface Channel {
   reason?: string;
 }
 
+/** Whether anything is heard of a device of a fleet; `gone`: it is forgotten, with its channels. */
+export type DeviceStatus = 'online' | 'stale' | 'offline' | 'gone';
+
+/** A board that a fleet server speaks for. */
+export interface Device {
+  /** The first level of its channels' names. */
+  name: string;
+  status: DeviceStatus;
+  /** New at each of its starts; absent while it is not known. */
+  epoch?: string;
+  /** Its newest batch. */
+  seq: number;
+  /** When that was read, seconds since 1970; `null` when there is none. */
+  t: number | null;
+  /** More of its status, for people. */
+  reason?: string;
+}
+
+/** New or changed devices, each described whole. */
+export interface Devices {
+  type: 'devices';
+  devices: Device[];
+}
+
 /** The first message of each connection. */
 export interface Hello {
   type: 'hello';
@@ -50,6 +74,8 @@ export interface Hello {
   heartbeat: number;
   /** Whether `publish` is allowed. */
   mayPublish: boolean;
+  /** It speaks for many boards: channels are named `DEVICE/CHANNEL`. */
+  fleet: boolean;
   channels: Channel[];
 }
 
@@ -65,6 +91,9 @@ export type Column = readonly Value[] | Float64Array | Float32Array;
 /** Readings: a small table whose rows are instants and whose columns are channels. */
 export interface Data {
   type: 'data';
+  /** Whose they are, and of which start of it, in a fleet; `seq` counts in that. */
+  device?: string;
+  epoch?: string;
   seq: number;
   /** The latest value of every channel, not something new. */
   snapshot: boolean;
@@ -79,7 +108,11 @@ export interface Data {
 /** These batches did not reach this client. */
 export interface Gap {
   type: 'gap';
-  from: number;
+  /** Whose they are, and of which start of it, in a fleet. */
+  device?: string;
+  epoch?: string;
+  /** Absent where the server does not know how far the client had come. */
+  from?: number;
   to: number;
 }
 
@@ -97,6 +130,7 @@ export interface Subscribed {
 export type Message =
   | Hello
   | Channels
+  | Devices
   | Data
   | Gap
   | Subscribed
@@ -136,7 +170,9 @@ function parseObject(json: Fields): Message | null {
     case 'hello':
       return parseHello(json);
     case 'channels':
-      return { type: 'channels', channels: parseChannels(json.channels) };
+      return { type: 'channels', channels: parseList(json.channels, parseChannel) };
+    case 'devices':
+      return { type: 'devices', devices: parseList(json.devices, parseDevice) };
     case 'data':
       return parseData(json);
     case 'gap':
@@ -172,14 +208,34 @@ function parseHello(json: Fields): Hello | null {
     synced: json.synced !== false,
     heartbeat: heartbeat > 0 ? heartbeat : 15,
     mayPublish: json.may_publish === true,
-    channels: parseChannels(json.channels),
+    fleet: json.fleet === true,
+    channels: parseList(json.channels, parseChannel),
   };
 }
 
-function parseChannels(json: unknown): Channel[] {
+function parseList<T>(json: unknown, parseOne: (item: Fields) => T | null): T[] {
   if (!Array.isArray(json)) return [];
-  return json.flatMap((item) => (isObject(item) ? (parseChannel(item) ?? []) : []));
+  return json.flatMap((item) => (isObject(item) ? (parseOne(item) ?? []) : []));
 }
+
+const DEVICE_STATUSES: readonly unknown[] = ['online', 'stale', 'offline', 'gone'];
+
+function parseDevice(json: Fields): Device | null {
+  const name = nonEmpty(json.name);
+  if (name === undefined) return null;
+  return present<Device>({
+    name,
+    status: DEVICE_STATUSES.includes(json.status) ? (json.status as DeviceStatus) : 'stale',
+    epoch: nonEmpty(json.epoch),
+    seq: number(json.seq) ?? 0,
+    t: number(json.t) ?? null,
+    reason: nonEmpty(json.reason),
+  });
+}
+
+/** Whose a message is, where that is said. */
+const origin = (json: Fields): { device?: string; epoch?: string } =>
+  present<{ device?: string; epoch?: string }>({ device: nonEmpty(json.device), epoch: nonEmpty(json.epoch) });
 
 const KINDS: readonly unknown[] = ['gauge', 'counter', 'state'];
 const STATUSES: readonly unknown[] = ['ok', 'stale', 'error', 'gone'];
@@ -217,13 +273,18 @@ function parseData(json: Fields): Data | null {
     // A column of another length than its instants has no meaning that could be guessed.
     if (column.length === times.length && column.every(isValue)) values.set(name, column);
   }
-  return { type: 'data', seq: number(json.seq) ?? 0, snapshot: json.snapshot === true, more: json.more === true, times, values };
+  const flags = { snapshot: json.snapshot === true, more: json.more === true };
+  return { type: 'data', ...origin(json), seq: number(json.seq) ?? 0, ...flags, times, values };
 }
 
 function parseGap(json: Fields): Gap | null {
   const from = number(json.from);
   const to = number(json.to);
-  return from === undefined || to === undefined || to < from ? null : { type: 'gap', from, to };
+  if (to === undefined || to < (from ?? 0)) return null;
+  const whose = origin(json);
+  // Of a board it has to say where it begins.
+  if (from === undefined) return whose.device === undefined ? null : { type: 'gap', ...whose, to };
+  return { type: 'gap', ...whose, from, to };
 }
 
 function parseSubscribed(json: Fields): Subscribed {

@@ -14,6 +14,8 @@ export interface Reading {
   t: number;
   /** The channel's description. */
   channel: Channel | undefined;
+  /** Whose it is, in a fleet. */
+  device?: string;
   /** It is the latest there is, but nothing new: sent on joining, and after a gap. */
   snapshot: boolean;
   /** All that came in this message, the newest last. In typed arrays, which binary messages give, NaN is "no reading". */
@@ -61,6 +63,14 @@ export class Readings {
     this.channels.clear();
   }
 
+  /** A device has started anew, or is gone for good with its channels. */
+  forgetDevice(device: string, forGood: boolean): void {
+    const of = (name: string): boolean => name.startsWith(`${device}/`);
+    for (const name of this.latest.keys()) if (of(name)) this.latest.delete(name);
+    if (!forGood) return;
+    for (const name of this.channels.keys()) if (of(name)) this.channels.delete(name);
+  }
+
   on(filter: string, callback: Callback): () => void {
     const fault = faultOf(filter);
     if (fault !== null) throw new BoardcastError('bad_filter', fault);
@@ -90,8 +100,10 @@ export class Readings {
     for (const [name, values] of data.values) {
       const listeners = this.listenersOf(name);
       if (listeners.length === 0) continue;
-      const { snapshot, times } = data;
-      const reading = { name, value: plain(values[last]), t, channel: this.channels.get(name), snapshot, values, times };
+      const { snapshot, times, device } = data;
+      const whose = device === undefined ? {} : { device };
+      const channel = this.channels.get(name);
+      const reading = { name, value: plain(values[last]), t, channel, ...whose, snapshot, values, times };
       for (const listener of listeners) if (listener.heardFrom <= this.messages) this.tell(listener, reading);
     }
   }

@@ -16,6 +16,9 @@ use nix::unistd::geteuid;
 
 use crate::{
     config::{Config, Request},
+    fleet::FleetSettings,
+    mqtt::Broker,
+    net::Target,
     sources::configured::{Kind, SourceSettings},
 };
 
@@ -100,6 +103,16 @@ const NAMES: [&str; 7] = [
 ];
 /// What glibc resolves names with is loaded when it is needed (dlopen(3)).
 const MODULES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache"];
+/// Where distributions keep the certificates that they trust.
+const AUTHORITIES: [&str; 7] = [
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/ca-trust",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+];
 /// Too much stands below these: of what is right in them, the file alone is
 /// let through, and not what may come in its place.
 const TOO_WIDE: [&str; 2] = ["/", "/etc"];
@@ -129,6 +142,7 @@ pub(super) fn of(config: &Config, asked: &Request, socket: Option<&Path>) -> Vec
     for source in &config.sources {
         needs.source(source, &config.root);
     }
+    needs.boards(&config.fleet);
     needs.0
 }
 
@@ -206,6 +220,22 @@ impl Needs {
         }
     }
 
+    /// Boards that a fleet server has links to. Its token has been read by now.
+    fn boards(&mut self, fleet: &FleetSettings) {
+        for board in &fleet.boards {
+            let Ok(target) = Target::parse(&board.url) else { continue };
+            self.peer("board", &format!("{}:{}", target.name, target.port));
+            if target.secure && fleet.authority.is_none() {
+                for path in AUTHORITIES {
+                    self.path("board", Path::new(path), Access::READ);
+                }
+            }
+        }
+        if let Some(path) = &fleet.authority {
+            self.beside("board_authority", path, Access::READ);
+        }
+    }
+
     fn source(&mut self, source: &SourceSettings, root: &Path) {
         let whose = &*format!("source {}", source.name);
         let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
@@ -225,6 +255,12 @@ impl Needs {
                 self.path(whose, &root.join("sys/devices"), Access::WRITE);
             }
             Kind::Tcp { address } => self.peer(whose, address),
+            Kind::Mqtt(topics) => {
+                for path in [&topics.password_file, &topics.authority].into_iter().flatten() {
+                    self.beside(whose, path, Access::READ);
+                }
+                self.broker(whose, &topics.broker, topics.authority.is_none());
+            }
         }
     }
 
@@ -239,9 +275,23 @@ impl Needs {
     fn peer(&mut self, whose: &str, address: &str) {
         let Some((host, port)) = address.rsplit_once(':') else { return };
         if let Ok(port) = port.parse() {
-            self.add(whose, Thing::Port(port));
+            self.host(whose, host.trim_matches(['[', ']']), port);
         }
-        let is_name = host.trim_matches(['[', ']']).parse::<IpAddr>().is_err();
+    }
+
+    /// A broker; with TLS also the system's authorities, unless others are named.
+    fn broker(&mut self, whose: &str, broker: &Broker, by_system: bool) {
+        self.host(whose, broker.host(), broker.port());
+        if broker.is_secure() && by_system {
+            for path in AUTHORITIES {
+                self.path(whose, Path::new(path), Access::READ);
+            }
+        }
+    }
+
+    fn host(&mut self, whose: &str, host: &str, port: u16) {
+        self.add(whose, Thing::Port(port));
+        let is_name = host.parse::<IpAddr>().is_err();
         if is_name {
             // An answer that is too long for a datagram comes over TCP (RFC 7766).
             self.add(whose, Thing::Port(53));
@@ -362,6 +412,22 @@ mod tests {
             file(&folder.join("value").display().to_string()),
             [format!("source s: {}", folder.display())]
         );
+        #[cfg(feature = "mqtt")]
+        {
+            use crate::sources::configured::{Template, Topics};
+            let filters = vec![crate::mqtt::Filter::parse("a").expect("a filter")];
+            let broker = told(Kind::Mqtt(Topics {
+                broker: "mqtt://me@10.0.0.5".parse().expect("a broker"),
+                password_file: Some(folder.join("password")),
+                authority: None,
+                client_id: None,
+                filters,
+                qos: crate::mqtt::Qos::AtMostOnce,
+                template: Template::default(),
+            }));
+            let folder = format!("source s: {}", folder.display());
+            assert_eq!(broker, [&folder, "source s: TCP port 1883"]);
+        }
         // Never the whole of it.
         for path in ["/etc/hostname", "/value"] {
             assert!(!file(path).iter().any(|need| need.ends_with("/etc") || need.ends_with(" /")));

@@ -5,7 +5,7 @@
 //! | `Authorization: Bearer bc_…` (RFC 6750 section 2.1) | programs, `fetch` |
 //! | `Sec-WebSocket-Protocol: boardcast.v1.json, boardcast.auth.YmNf…` | a browser's WebSocket, which can send no header: the token in base64url |
 //! | `?token=bc_…`, where the settings allow it | a link, a camera's picture frame; it stands in histories and logs |
-//! | `Cookie: boardcast_token=bc_…` | a browser that was at `/login` |
+//! | `Cookie: boardcast_token=bc_…` (over TLS: `boardcast_token_tls`) | a browser that was at `/login` |
 //!
 //! What was chosen for this request goes before what the browser adds by
 //! itself. Other schemes of `Authorization` are a proxy's own.
@@ -17,15 +17,17 @@ use percent_encoding::percent_decode_str;
 
 use crate::net::http::Request;
 
-/// The name of the cookie.
+/// The name of the cookie; and of the one that is given over TLS, since a page
+/// without may not replace it (RFC 6265bis section 5.7, "leave secure cookies alone").
 pub(super) const COOKIE: &str = "boardcast_token";
+pub(super) const SECURE_COOKIE: &str = "boardcast_token_tls";
 /// How an entry of `Sec-WebSocket-Protocol` begins that has a token in it. It
 /// is never chosen, and never echoed.
 const ENTRY: &str = "boardcast.auth.";
 
-/// A header that has the browser forget it.
-pub(super) fn no_cookie() -> String {
-    format!("{COOKIE}=; Max-Age=0; HttpOnly; SameSite=Strict")
+/// The headers that have the browser forget them.
+pub(super) fn no_cookies() -> [String; 2] {
+    [COOKIE, SECURE_COOKIE].map(|name| format!("{name}=; Max-Age=0; HttpOnly; SameSite=Strict"))
 }
 
 /// What a request shows.
@@ -68,15 +70,23 @@ fn of_protocols(request: &Request) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(BASE64URL_NOPAD.decode(entry.as_bytes()).unwrap_or_default()))
 }
 
+/// A page of another site has every browser show what it likes in a URL; that
+/// is no try of the person before it.
 fn of_query(request: &Request) -> Option<Cow<'_, [u8]>> {
+    if request.header("sec-fetch-site") == Some("cross-site") {
+        return None;
+    }
     let mut pairs = request.query()?.split('&');
     let token = pairs.find_map(|pair| pair.strip_prefix("token="))?;
     Some(percent_decode_str(token).into())
 }
 
 fn of_cookie(request: &Request) -> Option<&str> {
-    let mut pairs = request.header_lines("cookie").flat_map(|line| line.split(';'));
-    pairs.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+    let named = |name: &str| {
+        let mut pairs = request.header_lines("cookie").flat_map(|line| line.split(';'));
+        pairs.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+    };
+    named(SECURE_COOKIE).or_else(|| named(COOKIE))
 }
 
 /// Whether an entry of `Sec-WebSocket-Protocol` is no subprotocol but a token.
@@ -116,6 +126,7 @@ mod tests {
             ("/?token=old", format!("Sec-WebSocket-Protocol: a, Boardcast.Auth.{entry}\r\n")),
             ("/?a=b&token=bc%5fx", "Cookie: boardcast_token=old\r\n".to_owned()),
             ("/", "Cookie: a=b; boardcast_token=bc_x\r\n".to_owned()),
+            ("/", "Cookie: boardcast_token=old; boardcast_token_tls=bc_x\r\n".to_owned()),
             ("/", "Authorization: Basic cGk6cGk=\r\nCookie: boardcast_token=bc_x\r\n".to_owned()),
         ] {
             let request = request(target, &lines);

@@ -10,7 +10,10 @@ use data_encoding::BASE64;
 use percent_encoding::percent_decode;
 use sha2::{Digest, Sha256};
 
-use super::{Gate, Refused, Tries, credentials::COOKIE};
+use super::{
+    Gate, Refused, Tries,
+    credentials::{COOKIE, SECURE_COOKIE},
+};
 use crate::net::http::{Request, Response};
 
 /// Where it is.
@@ -63,10 +66,9 @@ impl Login {
                 let asker = gate.proxies.asker(request);
                 let secure = asker.is_some_and(|asker| asker.secure);
                 // No `Path`: the folder that this is in, whatever a proxy calls it.
-                let cookie = format!(
-                    "{COOKIE}={token}; Max-Age={KEPT}; HttpOnly; SameSite=Strict{}",
-                    if secure { "; Secure" } else { "" }
-                );
+                let (name, only) = if secure { (SECURE_COOKIE, "; Secure") } else { (COOKIE, "") };
+                let cookie =
+                    format!("{name}={token}; Max-Age={KEPT}; HttpOnly; SameSite=Strict{only}");
                 let home = Response::redirect(303, "./").header("Set-Cookie", cookie);
                 home.header("Cache-Control", "no-store")
             }

@@ -109,7 +109,8 @@ impl Refused {
                     true => Response::redirect(303, "./"),
                     false => unauthorized(WRONG),
                 };
-                response.header("Set-Cookie", credentials::no_cookie())
+                let [plain, secure] = credentials::no_cookies();
+                response.header("Set-Cookie", plain).header("Set-Cookie", secure)
             }
             Self::TooManyTries(left) => {
                 let seconds = left.as_secs() + 1;

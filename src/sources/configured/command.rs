@@ -18,13 +18,16 @@ use std::{
 use nix::{errno::Errno, sys::signal::Signal, unistd::read};
 
 use super::{
-    feed::{Backoff, Feed},
+    feed::Feed,
     group::Streams,
     launcher::{Launcher, Processes},
 };
-use crate::sources::{
-    inputs::{Bell, READ},
-    sampler::next_deadline,
+use crate::{
+    backoff::Backoff,
+    sources::{
+        inputs::{Bell, READ},
+        sampler::next_deadline,
+    },
 };
 
 /// How long what a command has left running may go on after its end.

@@ -269,41 +269,15 @@ impl Heard {
 
 impl Format {
     /// Reads one line, or what else is complete in itself.
-    fn read(&self, line: &[u8], points: &mut Points) -> Result<(), BadLine> {
+    pub(super) fn read(&self, line: &[u8], points: &mut Points) -> Result<(), BadLine> {
         match self {
-            Self::Lines => line::parse(line, points),
+            // A payload has a topic, and comes another way.
+            Self::Lines | Self::Payload => line::parse(line, points),
             Self::Value(name) => line::value(name, line, points),
             Self::Pattern(pattern) => pattern.read(line, points),
             Self::Pointers(pointers) => pointers.read(line, points),
             Self::Columns(columns) => columns.read(line, points),
         }
-    }
-}
-
-/// How long to wait before something is tried again: 1 s, 2 s, 4 s, … up to a
-/// bound; from the start again when it went well for a minute.
-#[derive(Debug)]
-pub(super) struct Backoff {
-    next: Duration,
-    most: Duration,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_secs(1);
-    const WELL: Duration = Duration::from_secs(60);
-
-    pub(super) fn new(most: Duration) -> Self {
-        Self { next: Self::FIRST, most }
-    }
-
-    /// How long to wait after it went for so long.
-    pub(super) fn after(&mut self, went: Duration) -> Duration {
-        if went >= Self::WELL {
-            self.next = Self::FIRST;
-        }
-        let wait = self.next;
-        self.next = (wait * 2).min(self.most);
-        wait
     }
 }
 
@@ -320,15 +294,5 @@ mod tests {
             let mut heard = Heard { lines, since, ..Heard::default() };
             assert_eq!(heard.is_barren(), barren, "{lines}, {since:?}");
         }
-    }
-
-    #[test]
-    fn what_fails_is_tried_later_and_later_until_it_has_gone_well() {
-        let mut backoff = Backoff::new(Duration::from_secs(60));
-        let waits: Vec<_> = (0..8).map(|_| backoff.after(Duration::ZERO).as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(backoff.after(Duration::from_secs(59)).as_secs(), 60);
-        assert_eq!(backoff.after(Duration::from_secs(60)).as_secs(), 1);
-        assert_eq!(backoff.after(Duration::ZERO).as_secs(), 2);
     }
 }

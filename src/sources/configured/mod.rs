@@ -1,5 +1,5 @@
 //! Sources that the settings name: a command, a file, a serial port, a server
-//! of lines, GPIO lines, a fast sensor's buffer.
+//! of lines, an MQTT broker, GPIO lines, a fast sensor's buffer.
 //!
 //! | file | what |
 //! |---|---|
@@ -11,6 +11,8 @@
 //! | `helper` | that helper, for a server that may start nothing itself |
 //! | `file` | a file, read every so often |
 //! | `serial`, `tcp` | streams of lines that are opened again and again |
+//! | `mqtt` | topics of a broker |
+//! | `template` | how a topic becomes the name of a channel |
 //!
 //! Each source is one [`Intake`] and one thread, which sleeps in `poll(2)`; one
 //! that has trouble says so at its own channels, and is in nobody's way.
@@ -23,21 +25,24 @@ mod gpio;
 mod group;
 mod helper;
 mod launcher;
+mod mqtt;
 mod running;
 mod serial;
 mod tcp;
+mod template;
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-pub use self::running::RunningSource;
 use self::{command::Job, feed::Feed};
 pub(crate) use self::{helper::attend, launcher::Launcher};
+pub use self::{mqtt::Subscriber, running::RunningSource, template::Template};
 use super::{Intake, inputs::Input};
 use crate::{
     error::{Error, Result},
+    mqtt::{Broker, Filter, Qos},
     telemetry::{ChannelName, Hub},
     wire::line::{Columns, Pattern, Pointers},
 };
@@ -50,6 +55,8 @@ pub enum Running {
     Feed(RunningSource),
     /// One that publishes what a device says.
     Lines(Input),
+    /// One that reads what comes from a broker.
+    Mqtt(Subscriber),
 }
 
 impl Running {
@@ -57,6 +64,7 @@ impl Running {
     pub fn intake(&self) -> Option<&Intake> {
         match self {
             Self::Feed(source) => Some(source.intake()),
+            Self::Mqtt(source) => Some(source.intake()),
             Self::Lines(_) => None,
         }
     }
@@ -66,6 +74,7 @@ impl Running {
         match self {
             Self::Feed(source) => source.descriptors(),
             Self::Lines(input) => input.descriptors(),
+            Self::Mqtt(source) => source.descriptors(),
         }
     }
 
@@ -74,6 +83,7 @@ impl Running {
         match self {
             Self::Feed(source) => source.stop(),
             Self::Lines(input) => input.stop(),
+            Self::Mqtt(source) => source.stop(),
         }
     }
 }
@@ -102,6 +112,7 @@ pub(crate) fn start_by(
     match settings.kind {
         Kind::Gpio { .. } => gpio::start(hub, settings, root).map(Running::Lines),
         Kind::Capture { .. } => capture::start(hub, settings, root).map(Running::Lines),
+        Kind::Mqtt(ref topics) => mqtt::start(hub, settings, topics).map(Running::Mqtt),
         _ => start_feed(launcher, hub, settings, root).map(Running::Feed),
     }
 }
@@ -136,7 +147,7 @@ fn start_feed(
         Kind::Tcp { address } => {
             RunningSource::quick(intake, 1, move |bell| tcp::run(&address, feed, bell))
         }
-        Kind::Gpio { .. } | Kind::Capture { .. } => {
+        Kind::Gpio { .. } | Kind::Capture { .. } | Kind::Mqtt(_) => {
             return Err(Error::Setting("it reads no text".into()));
         }
     };
@@ -266,6 +277,28 @@ pub enum Kind {
         /// The trigger's name; `None`: as the device is set.
         trigger: Option<String>,
     },
+    /// Topics of an MQTT broker.
+    Mqtt(Topics),
+}
+
+/// Which topics of which broker are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topics {
+    /// Where the broker is.
+    pub broker: Broker,
+    /// A file with the password, read at the start.
+    pub password_file: Option<PathBuf>,
+    /// A file of certificates that are trusted in place of the system's.
+    pub authority: Option<PathBuf>,
+    /// Whom the broker knows it as; `None`: one that is made up.
+    pub client_id: Option<String>,
+    /// What is subscribed to; not empty. Of those that mean a topic, the first
+    /// says what its wildcards are.
+    pub filters: Vec<Filter>,
+    /// How surely.
+    pub qos: Qos,
+    /// How a topic becomes a channel, or what goes before channels.
+    pub template: Template,
 }
 
 /// How a character is framed on a serial line: `8N1`.
@@ -306,6 +339,9 @@ pub enum Bias {
 pub enum Format {
     /// Each line says its names: [the one grammar](crate::wire::line).
     Lines,
+    /// [A JSON object, or one value](crate::wire::line::payload), of a device
+    /// that knows nothing of that grammar: for [`Kind::Mqtt`] alone.
+    Payload,
     /// Each line, or the whole of a file, is one value of this channel.
     Value(ChannelName),
     /// The named groups of a regular expression, line by line.

@@ -16,9 +16,9 @@ use nix::{errno::Errno, libc};
 
 use super::{
     Framing, Parity,
-    feed::{Backoff, End, Feed},
+    feed::{End, Feed},
 };
-use crate::{sources::inputs::Bell, sys};
+use crate::{backoff::Backoff, sources::inputs::Bell, sys};
 
 /// The longest time from one try to open it to the next: who plugs it in looks
 /// at the page.

@@ -11,8 +11,11 @@ use std::{
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::feed::{Backoff, End, Feed};
-use crate::sources::inputs::Bell;
+use super::feed::{End, Feed};
+use crate::{
+    backoff::{Backoff, jittered},
+    sources::inputs::Bell,
+};
 
 /// How long each address of a name may take to answer.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -85,24 +88,5 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "nobody listens there; is its server running?".into(),
         io::ErrorKind::TimedOut => "no answer; is the host on, and the address right?".into(),
         _ => format!("cannot connect: {error}"),
-    }
-}
-
-/// Up to a quarter more or less, so that many boards do not come at once when
-/// their server is back.
-fn jittered(wait: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    wait.mul_f64(0.75 + f64::from(random) / f64::from(u32::MAX) / 2.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_vary_by_a_quarter() {
-        let waits: Vec<_> = (0..100).map(|_| jittered(Duration::from_secs(4))).collect();
-        assert!(waits.iter().all(|wait| (3.0..=5.0).contains(&wait.as_secs_f64())));
-        assert!(waits.iter().any(|wait| *wait != waits[0]));
     }
 }

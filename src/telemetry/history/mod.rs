@@ -127,6 +127,12 @@ impl History {
         }
     }
 
+    /// Forgets channels that will not come again.
+    pub(super) fn forget(&self, channels: &[ChannelId]) {
+        let mut store = self.lock();
+        channels.iter().for_each(|&id| store.forget(id));
+    }
+
     /// How to show these channels from one instant to another, in milliseconds
     /// since boot, in at most `points` points (at least 2): at the finest resolution that
     /// reaches back so far, merged until it fits. Instants before the first

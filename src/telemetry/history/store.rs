@@ -155,6 +155,16 @@ impl Store {
         self.keep_budget();
     }
 
+    /// Forgets a channel that will not come again.
+    pub(super) fn forget(&mut self, id: ChannelId) {
+        let Some(entry) = self.entries.get_mut(id.0 as usize).and_then(Option::take) else {
+            return;
+        };
+        self.count -= 1;
+        self.bytes -= entry.fixed() + entry.heap;
+        self.fixed -= entry.fixed();
+    }
+
     /// While there is too much, whoever has most gives up his oldest. So each
     /// has at least its share, and what some do not need serves the others.
     fn keep_budget(&mut self) {

@@ -55,8 +55,9 @@ impl Publisher {
     /// [`Error::ChannelTaken`] when another source has it,
     /// [`Error::TooManyChannels`] when the table is full.
     pub fn channel(&self, channel: Channel) -> Result<ChannelId> {
-        let max_channels = self.hub.0.max_channels;
         let mut state = self.hub.lock();
+        // A fleet's channels are its devices'.
+        let max_channels = if state.fleet.is_some() { 0 } else { self.hub.0.max_channels };
         let id = match state.by_name.get(&channel.name) {
             Some(&id) => self.redeclare(&mut state, id, channel)?,
             None if state.rules.of(&channel.name).is_some_and(|rule| rule.hides()) => {

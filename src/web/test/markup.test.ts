@@ -16,6 +16,7 @@ const WAYS = [
 
 /** Each has one reason to be there. */
 const FINE = [
+  'link.href = addressOf(entry.name);', // Behind `#/device/`.
   "setAttribute(this.refused, 'href', refusal?.href ?? null);", // `login`, or none.
   'socket.onmessage = ', // A WebSocket's, not an element's.
   'socket.onclose = ',

@@ -21,7 +21,14 @@ use crate::telemetry::{MAX_LEVELS, Value};
 
 /// Reads an object.
 pub(super) fn object(text: &str, points: &mut Points) -> Result<()> {
-    whole(text, Object { points, depth: 0 })
+    whole(text, Object { points, depth: 0, foreign: false })
+}
+
+/// Reads an object that was not made for this grammar: what is not allowed in
+/// a name becomes `_`, and what cannot be a value (a list, a text that is too
+/// long) is left out.
+pub(super) fn foreign_object(text: &str, points: &mut Points) -> Result<()> {
+    whole(text, Object { points, depth: 0, foreign: true })
 }
 
 /// Reads what a WebSocket client publishes: `{"type":"publish","values":{…}}`.
@@ -77,7 +84,7 @@ impl<'de> Visitor<'de> for Message<'_> {
                 "type" | "id" => drop(map.next_value::<IgnoredAny>()?),
                 "values" if !seen => {
                     seen = true;
-                    map.next_value_seed(Object { points: self.0, depth: 0 })?;
+                    map.next_value_seed(Object { points: self.0, depth: 0, foreign: false })?;
                 }
                 _ => return Err(A::Error::custom("publish takes values and id, each once")),
             }
@@ -94,6 +101,7 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 struct Object<'a> {
     points: &'a mut Points,
     depth: usize,
+    foreign: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Object<'_> {
@@ -117,11 +125,16 @@ impl<'de> Visitor<'de> for Object<'_> {
         }
         let length = self.points.prefix.len();
         while let Some(Key(key)) = map.next_key::<Key<'_>>()? {
-            if length > 0 {
-                self.points.prefix.push('/');
+            if self.foreign {
+                self.points.extend_prefix(&key);
+            } else {
+                if length > 0 {
+                    self.points.prefix.push('/');
+                }
+                self.points.prefix.push_str(&key);
             }
-            self.points.prefix.push_str(&key);
-            map.next_value_seed(Member { points: self.points, depth: self.depth })?;
+            let Self { depth, foreign, .. } = self;
+            map.next_value_seed(Member { points: self.points, depth, foreign })?;
             self.points.prefix.truncate(length);
         }
         Ok(())
@@ -132,6 +145,7 @@ impl<'de> Visitor<'de> for Object<'_> {
 struct Member<'a> {
     points: &'a mut Points,
     depth: usize,
+    foreign: bool,
 }
 
 impl Member<'_> {
@@ -171,15 +185,23 @@ impl<'de> Visitor<'de> for Member<'_> {
         self.take(Ok(Value::Number(number)))
     }
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        self.take(checked_text(text))
+        match checked_text(text) {
+            Err(_) if self.foreign => Ok(()),
+            value => self.take(value),
+        }
     }
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        if self.foreign {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(());
+        }
         self.take(refuse("a list is no value; give each one a name"))
     }
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        Object { points: self.points, depth: self.depth + 1 }.visit_map(map)
+        let Self { points, depth, foreign } = self;
+        Object { points, depth: depth + 1, foreign }.visit_map(map)
     }
 }

@@ -176,6 +176,34 @@ pub fn value(name: &ChannelName, text: &[u8], points: &mut Points) -> Result<()>
     points.push(value, Stamp::Arrival)
 }
 
+/// Reads what a device says that knows nothing of this grammar, in one piece of
+/// at most [`MAX_DOCUMENT`] bytes: the values of a JSON object by their names,
+/// which come below `name`, or one value, which is `name`. What in an object
+/// cannot be a value (a list, a text that is too long) is left out.
+///
+/// # Errors
+/// [`BadLine`] when it is too long, or an object that cannot be read; then
+/// there are no points.
+pub fn payload(name: &ChannelName, bytes: &[u8], points: &mut Points) -> Result<()> {
+    points.clear();
+    if bytes.len() > MAX_DOCUMENT {
+        return refuse(format!("longer than {MAX_DOCUMENT} bytes; send less at once"));
+    }
+    if bytes.trim_ascii().first() != Some(&b'{') {
+        return value(name, bytes, points);
+    }
+    points.prefix.push_str(name.as_str());
+    let outcome = match std::str::from_utf8(bytes) {
+        Ok(text) => json::foreign_object(text, points),
+        Err(_) => refuse("the object is not UTF-8"),
+    };
+    points.prefix.clear();
+    if outcome.is_err() {
+        points.clear();
+    }
+    outcome
+}
+
 /// A value as programs print it that know nothing of this grammar; `None` when
 /// it says nothing.
 fn foreign(text: &str) -> Result<Option<Value>> {
