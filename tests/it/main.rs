@@ -22,6 +22,7 @@ mod crowd;
 mod deflate;
 mod delivery;
 mod doctor;
+mod events;
 mod feeds;
 mod fixture;
 mod fleet;
@@ -45,6 +46,7 @@ mod mqtt_source;
 #[cfg(debug_assertions)]
 mod planted;
 mod platform;
+mod prometheus;
 mod rules;
 mod sandbox;
 #[cfg(feature = "tls")]

@@ -16,7 +16,7 @@ use std::{collections::HashMap, time::Instant};
 
 use bytes::Bytes;
 
-use super::{Encoding, Key, Viewer, text_frame, text_frames};
+use super::{Encoding, Key, Viewer};
 use crate::{
     app::selection::{Mask, Share},
     message::Message,
@@ -162,7 +162,7 @@ impl Viewer {
     /// All devices, for a newcomer.
     pub(super) fn greet_with_devices(&mut self, devices: Devices<'_>) {
         let texts = fleet::devices(devices.list().iter(), std::iter::empty());
-        self.first.extend(text_frames(&texts));
+        self.first.extend(self.frames(&texts, None));
     }
 
     /// From here on the client gets what it selects of each device, from the
@@ -238,7 +238,7 @@ impl Viewer {
             }
             if !self.has_turns() {
                 let wall = self.shared.hub.clock().wall();
-                return self.first.push_back(text_frame(&json::heartbeat(self.seq, wall)));
+                return self.first.push_back(self.frame(&json::heartbeat(self.seq, wall), None));
             }
         }
     }
@@ -249,7 +249,7 @@ impl Viewer {
             return;
         }
         if turn.describe {
-            self.first.extend(text_frames(&json::channels(channels.clone())));
+            self.first.extend(self.frames(&json::channels(channels.clone()), None));
         }
         let Some(run) = device.run.as_ref().filter(|_| turn.show) else { return };
         let since = turn.since.as_ref().filter(|since| *since.epoch == *run.epoch);
@@ -264,11 +264,11 @@ impl Viewer {
             None => turn.lost,
         };
         if let Some(from) = lost.filter(|_| self.pacer.is_none()) {
-            self.first.push_back(text_frame(&fleet::gap(run, from, device.seq)));
+            self.first.push_back(self.frame(&fleet::gap(run, from, device.seq), None));
         }
         let with_value = channels.filter(|state| !state.value.is_null());
         let texts = fleet::newest(run, device.seq, device.t.unwrap_or_default(), true, with_value);
-        self.first.extend(text_frames(&texts));
+        self.first.extend(self.frames(&texts, None));
         if let Some(place) = &mut self.fleet {
             place.note(device, (run.number, device.seq), view.seq());
         }
@@ -317,11 +317,11 @@ impl Viewer {
     pub(super) fn news(&self, view: &View<'_>, devices: Devices<'_>, from: u64) -> Vec<Bytes> {
         let list = devices.list();
         let changed = list.iter().filter(|device| device.version > from);
-        let mut frames = text_frames(&fleet::devices(changed, devices.gone_since(from)));
+        let mut frames = self.frames(&fleet::devices(changed, devices.gone_since(from)), None);
         let mask = self.selection.mask(view.channels());
         for device in list.iter().filter(|device| device.channels_version > from) {
             let changed = selected(view, device, &mask).filter(|state| state.version > from);
-            frames.extend(text_frames(&json::channels(changed)));
+            frames.extend(self.frames(&json::channels(changed), None));
         }
         frames
     }
@@ -374,7 +374,7 @@ impl Viewer {
                     continue;
                 }
             }
-            frames.extend(text_frames(&fleet::newest(run, seq, t, false, changed)));
+            frames.extend(self.frames(&fleet::newest(run, seq, t, false, changed), None));
         }
         frames
     }
@@ -410,7 +410,7 @@ impl Viewer {
             }
             _ => fleet::data(origin, batch, channels, &select),
         };
-        Some(text_frame(&text))
+        Some(self.frame(&text, None))
     }
 }
 
