@@ -143,7 +143,9 @@ impl<'a> Share<'a> {
         let keeper = if config.history_file.is_some() { KEEPER } else { 0 };
         let stacks =
             STACKS + workers * WORKER + inputs * INPUT + sources * SOURCE + SENSORS + keeper;
-        let announcer = if config.mdns { Announcement::STACK } else { 0 };
+        let beyond = config.listen.iter().any(|address| !address.ip().is_loopback());
+        let announces = config.mdns && (beyond || config.listen.is_empty());
+        let announcer = if announces { Announcement::STACK } else { 0 };
         let stacks = stacks + announcer;
         let threads = 9 + workers + inputs + 2 * sources + u64::from(announcer > 0);
         let unread = limits.control_bytes.max(2 * limits.head_bytes) as u64;
