@@ -109,8 +109,9 @@ sizes: page
 	@tests/setup.sh cross
 	cross/sizes.sh
 
-# The program that a package holds: for a board, cross-built; else this machine's own. It speaks TLS.
-packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET) FEATURES=tls,$(CARGO) build --release --locked --features tls)
+# The program that a package holds: for a board, cross-built; else this machine's own. It speaks TLS and MQTT.
+comma := ,
+packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET) FEATURES=tls$(comma)mqtt,$(CARGO) build --release --locked --features tls$(comma)mqtt)
 
 deb tarball: page
 	$(packaged)

@@ -29,7 +29,7 @@ cargo_deb=3.8.0
 texts() {
     [ -x "$built/boardcast" ] || fail "there is no $built/boardcast: make ${kind}${target:+ TARGET=$target}"
     rm -rf "$built/package"
-    "$cargo" run --quiet --locked --features tls --example texts -- "$built/package" "$named"
+    "$cargo" run --quiet --locked --features tls,mqtt --example texts -- "$built/package" "$named"
     gzip -n9 "$built/package/boardcast.1"
 }
 

@@ -113,7 +113,6 @@ fn devices_messages_become_channels_with_their_values_and_units() {
         (json(&board, "/api/latest")["values"][name] == 22.5).then_some(())
     });
     wait_for("a channel that is well", || status(name).filter(|(status, _)| status == "ok"));
-    drop(file);
 }
 
 #[test]

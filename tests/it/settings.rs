@@ -36,6 +36,8 @@ fn what_is_wrong_in_a_file_is_told_with_its_place_and_its_mend() {
         .expect("the files")
         .map(|entry| entry.expect("one").path())
         .filter(|path| path.extension() == Some("toml".as_ref()))
+        // A build without MQTT says that, and no more.
+        .filter(|path| cfg!(feature = "mqtt") || !path.to_string_lossy().contains("/mqtt-"))
         .collect();
     files.sort();
     assert!(files.len() >= 20, "{}", files.len());
@@ -91,6 +93,18 @@ fn a_build_without_tls_says_which_one_has_it() {
         assert_eq!(output.status.code(), Some(code), "{told}");
         assert!(told.contains("this build has no TLS") && told.lines().count() == 1, "{told}");
     }
+}
+
+#[cfg(not(feature = "mqtt"))]
+#[test]
+fn a_build_without_mqtt_says_which_one_has_it() {
+    let source =
+        "[[source]]\nname = \"x\"\nkind = \"mqtt\"\nurl = \"mqtt://host\"\ntopics = \"a\"\n";
+    let folder = Folder::new("no-mqtt");
+    let output = run(&["check", &folder.write("x.toml", source)]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("this build has no MQTT") && told.lines().count() == 1, "{told}");
 }
 
 /// The example in the package says of every setting what it is, all commented
