@@ -109,7 +109,7 @@ sizes: page
 	@tests/setup.sh cross
 	cross/sizes.sh
 
-# The program that a package holds: for a board, cross-built; else this machine's own. It speaks TLS.
+# The program that a package holds: for a board, cross-built; else this machine's own. It speaks TLS and MQTT.
 comma := ,
 packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET) FEATURES=tls$(comma)mqtt,$(CARGO) build --release --locked --features tls$(comma)mqtt)
 

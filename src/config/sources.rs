@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    mqtt::{Broker, Filter, Qos},
+    mqtt::{Broker, Filter, NO_MQTT, Qos},
     sources::configured::{Bias, Format, Framing, Kind, Parity, SourceSettings, Template, Topics},
     telemetry::ChannelName,
     wire::line::{Columns, Pattern, Pointers},
@@ -47,7 +47,12 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<SourceSettings> {
         "file" => file(table),
         "serial" => serial(table),
         "tcp" => tcp(table),
-        "mqtt" => mqtt(table),
+        "mqtt" if cfg!(feature = "mqtt") => mqtt(table),
+        "mqtt" => {
+            table.complain(word.place, NO_MQTT);
+            table.ignore_rest();
+            return None;
+        }
         "gpio" => gpio(table),
         "iio" => capture(table),
         other => {

@@ -106,8 +106,7 @@ impl FromStr for Broker {
     /// # Errors
     /// [`Error::Setting`] says what to write instead, and shows no password.
     fn from_str(text: &str) -> Result<Self> {
-        #[cfg(not(feature = "mqtt"))]
-        if text.contains("://") {
+        if !cfg!(feature = "mqtt") {
             return Err(Error::Setting(super::NO_MQTT.into()));
         }
         let refuse = |why: &str| {

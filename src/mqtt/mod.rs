@@ -47,7 +47,6 @@ pub use self::{
 };
 
 /// What is said when a build without the feature `mqtt` is to speak MQTT.
-#[cfg(not(feature = "mqtt"))]
 pub(crate) const NO_MQTT: &str =
     "this build has no MQTT: the one of the packages has, or one with --features mqtt";
 

@@ -46,7 +46,7 @@ impl Mosquitto {
         self.port
     }
 
-    /// A file beside its settings, for passwords and keys.
+    /// The folder of its settings, which goes with it.
     pub(crate) fn folder(&self) -> &PathBuf {
         &self.folder
     }
@@ -91,8 +91,7 @@ impl Mosquitto {
         let log = fs::File::create(self.folder.join("log")).expect("a file");
         let mut child = command.stderr(log).spawn().expect("mosquitto starts");
         let runs = wait_for("mosquitto", || {
-            if let Some(status) = child.try_wait().expect("waited") {
-                assert!(!self.lines.contains('\u{0}'), "{status}");
+            if child.try_wait().expect("waited").is_some() {
                 return Some(false);
             }
             TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok().then_some(true)
