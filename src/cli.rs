@@ -522,6 +522,28 @@ mod tests {
     }
 
     #[test]
+    fn a_fleet_has_options_of_its_own_and_none_that_only_a_board_has() {
+        let line = "boardcast fleet --board pi1 --board shed=10.0.0.7 --offline-after 30s -q";
+        let Ok(Asked::Fleet(request)) = asked(line) else { panic!("no fleet") };
+        let mut config = Config::default();
+        for (key, values) in &request.flags {
+            key.set(&mut config, values).expect(line);
+        }
+        let boards: Vec<_> = config.fleet.boards.iter().map(ToString::to_string).collect();
+        assert_eq!(boards, ["pi1=ws://pi1:8642/ws", "shed=ws://10.0.0.7:8642/ws"]);
+        assert_eq!(config.fleet.offline_after, Duration::from_secs(30));
+        for wrong in [
+            "boardcast fleet --demo",
+            "boardcast fleet --interval 1s",
+            "boardcast --board pi1",
+            "boardcast fleet --board pi1 --board pi1:9",
+            "boardcast fleet --board x=ftp://pi1",
+        ] {
+            asked(wrong).expect_err(wrong);
+        }
+    }
+
+    #[test]
     fn a_client_is_asked_for_with_an_address_and_filters() {
         assert!(matches!(asked("boardcast watch"), Ok(Asked::Watch(_))));
         assert!(matches!(

@@ -83,7 +83,9 @@ pub fn fleet(mut config: Config, asked: Request) -> Result<Ended> {
     // No more signs of life are due once it stops.
     app.at_stop(move || drop(watchdog));
     app.at_stop(move || drop(links));
-    app.at_stop(move || drop(ear));
+    if let Some(ear) = ear {
+        app.at_stop(move || ear.stop());
+    }
     app.at_stop(move || drop(watch));
     let own = net::own_addresses();
     let hosts = greeting::places(greeting::device_host(), engine.addresses(), &own);

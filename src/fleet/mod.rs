@@ -135,17 +135,40 @@ impl Fleet {
         }
         let counts = &self.0.counts;
         for (name, help, counter) in [
-            ("messages", "Messages of devices.", &counts.messages),
-            ("bad_messages", "Messages of devices that could not be read.", &counts.bad),
-            ("doubled", "Batches of devices that were there already.", &counts.doubled),
-            ("lost", "Batches of devices that did not come.", &counts.lost),
-            ("refused_names", "Channels left out: name too long or deep.", &counts.names),
-            ("refused_channels", "Channels left out: too many.", &counts.channels),
-            ("refused_devices", "Messages left out: too many devices.", &counts.devices),
-            ("forgotten", "Devices that were away for long.", &counts.forgotten),
+            ("boardcast_fleet_messages_total", "Messages of devices.", &counts.messages),
+            (
+                "boardcast_fleet_bad_messages_total",
+                "Messages of devices that could not be read.",
+                &counts.bad,
+            ),
+            (
+                "boardcast_fleet_doubled_total",
+                "Batches of devices that were there already.",
+                &counts.doubled,
+            ),
+            ("boardcast_fleet_lost_total", "Batches of devices that did not come.", &counts.lost),
+            (
+                "boardcast_fleet_refused_names_total",
+                "Channels left out: name too long or deep.",
+                &counts.names,
+            ),
+            (
+                "boardcast_fleet_refused_channels_total",
+                "Channels left out: too many.",
+                &counts.channels,
+            ),
+            (
+                "boardcast_fleet_refused_devices_total",
+                "Messages left out: too many devices.",
+                &counts.devices,
+            ),
+            (
+                "boardcast_fleet_forgotten_total",
+                "Devices that were away for long.",
+                &counts.forgotten,
+            ),
         ] {
-            let name = format!("boardcast_fleet_{name}_total");
-            page.single(&name, "counter", help, counter.get());
+            page.single(name, "counter", help, counter.get());
         }
     }
 

@@ -23,7 +23,7 @@ pub struct BoardPlace {
 /// A fleet server's own settings.
 #[derive(Clone, Debug)]
 pub struct FleetSettings {
-    /// Boards to which it has a link of its own; at most [`MAX_BOARDS`].
+    /// Boards to which it has a link of its own; at most 64.
     pub boards: Vec<BoardPlace>,
     /// The most devices. Default 2,048.
     pub max_devices: usize,
@@ -72,7 +72,7 @@ impl FleetSettings {
 ///
 /// # Errors
 /// [`Error::Setting`] or [`Error::Url`] when one is none, two have the same
-/// name, or there are more than [`MAX_BOARDS`].
+/// name, or there are more than 64.
 pub(crate) fn boards(list: &[String]) -> Result<Vec<BoardPlace>> {
     let mut boards: Vec<BoardPlace> = Vec::new();
     for text in list {

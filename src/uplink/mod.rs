@@ -10,10 +10,10 @@
 //! | `discovery` | what Home Assistant is told |
 //! | `units` | SenML units as Home Assistant knows them |
 //!
-//! Nothing is queued here. The publisher is a [`Tap`](crate::app::Tap), a
-//! place in the hub's ring as every viewer has one: while the broker is away
-//! the ring is the buffer, and what it loses is told as a gap. A publication
-//! with QoS 1 that is not acknowledged is not kept, either: the place goes back.
+//! Nothing is queued here. The publisher has a `Tap`, a place in the hub's ring
+//! as every viewer has one: while the broker is away the ring is the
+//! buffer, and what it loses is told as a gap. A publication with QoS 1 that is
+//! not acknowledged is not kept, either: the place goes back.
 
 #[cfg(feature = "mqtt")]
 mod described;

@@ -421,6 +421,16 @@ mod tests {
     }
 
     #[test]
+    fn a_fleet_server_needs_the_ports_of_its_boards() {
+        let mut config = Config::default();
+        config.fleet.boards =
+            crate::fleet::boards(&["a=10.0.0.7:9".into(), "[::1]".into()]).expect("two");
+        let all = of(&config, &Request::default(), None);
+        let told = all.iter().map(ToString::to_string).filter(|need| need.starts_with("board:"));
+        assert_eq!(told.collect::<Vec<_>>(), ["board: TCP port 9", "board: TCP port 8642"]);
+    }
+
+    #[test]
     fn a_source_needs_what_its_settings_name_and_no_more() {
         let source = |name: &str, kind| SourceSettings {
             name: name.into(),

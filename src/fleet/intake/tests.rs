@@ -323,3 +323,66 @@ fn what_a_broker_had_kept_is_no_sign_of_life() {
     assert_eq!(world.fleet.hear("pi9", hello, false), Heard::Fleet);
     assert_eq!(world.states().len(), 1);
 }
+
+/// Prints what docs/fleet.md says: `cargo test --release --lib -- --ignored
+/// --nocapture what_a_device_costs`.
+#[test]
+#[ignore = "a measurement"]
+fn what_a_device_costs() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("readable");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("there");
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("kB")
+    };
+    const DEVICES: u64 = 2000;
+    const CHANNELS: usize = 60;
+    let settings =
+        HubSettings { ring_bytes: 16 << 20, max_channels: 131_072, ..HubSettings::default() };
+    let hub = Hub::fleet(settings, FleetBounds::default());
+    let fleet = Fleet::new(hub.clone(), &FleetSettings::default());
+    let names: Vec<String> = (0..CHANNELS).map(|n| format!("group{}/reading{n}", n % 7)).collect();
+    let described: Vec<_> = names
+        .iter()
+        .map(|name| {
+            format!(
+                r#"{{"id":0,"name":"{name}","kind":"gauge","unit":"Cel","label":"A reading","min":0,"max":100,"stale_after":3,"source":"vitals","status":"ok"}}"#
+            )
+        })
+        .collect();
+    let before = resident();
+    for device in 0..DEVICES {
+        let text = format!(
+            r#"{{"type":"channels","device":"d","epoch":"e","seq":0,"channels":[{}]}}"#,
+            described.join(",")
+        );
+        fleet.hear(&format!("pi{device}"), text.as_bytes(), false);
+    }
+    let known = resident();
+    let batch = |seq: u64| {
+        let values: Vec<_> =
+            names.iter().map(|name| format!(r#""{name}":{}.25"#, seq % 100)).collect();
+        format!(
+            r#"{{"type":"data","epoch":"e","seq":{seq},"t":1763796000.5,"values":{{{}}}}}"#,
+            values.join(",")
+        )
+    };
+    const ROUNDS: u64 = 10;
+    let texts: Vec<_> = (1..=ROUNDS).map(batch).collect();
+    let start = std::time::Instant::now();
+    for text in &texts {
+        for device in 0..DEVICES {
+            fleet.hear(&format!("pi{device}"), text.as_bytes(), false);
+        }
+    }
+    let took = start.elapsed();
+    let (bytes, batches) = hub.view().ring_use();
+    println!(
+        "{DEVICES} devices of {CHANNELS} channels: {} KiB a device; a message of {} bytes takes {:.1} µs; \
+         ring {batches} batches in {} KiB, {} KiB resident in all",
+        (known - before) / DEVICES,
+        texts[0].len(),
+        took.as_secs_f64() * 1e6 / (ROUNDS * DEVICES) as f64,
+        bytes / 1024,
+        resident() - before
+    );
+}
