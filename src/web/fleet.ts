@@ -24,7 +24,9 @@ export const POINTS = 60;
 
 /** The vitals that an address asks for, as in `?vitals=room/temperature,door/+`; the usual ones, where it names none. */
 export function chosenVitals(search: string): Vital[] {
-  const filters = (new URLSearchParams(search).get('vitals') ?? '').split(',').filter((filter) => faultOf(`+/${filter}`) === null);
+  // In a query a plus is a space, which no filter has.
+  const asked = (new URLSearchParams(search).get('vitals') ?? '').replace(/ /g, '+').split(',');
+  const filters = asked.filter((filter) => faultOf(`+/${filter}`) === null);
   return filters.length === 0 ? USUAL : filters.slice(0, MOST_VITALS).map((filter) => ({ title: '', filters: [filter] }));
 }
 

@@ -47,7 +47,7 @@ test('a device shows those vitals that it has', () => {
 test('an address may name other vitals, and what is no filter counts for nothing', () => {
   const usual = ['+/cpu/usage', '+/cpu/temperature', '+/thermal/+', '+/mem/used'];
   for (const search of ['', '?', '?vitals=', '?vitals=<b>,/', '?vitals=#/x']) assert.deepEqual(new Fleet(chosenVitals(search)).filters, usual);
-  const fleet = new Fleet(chosenVitals('?vitals=room/+,a%20b,door/open,1,2,3'));
+  const fleet = new Fleet(chosenVitals('?vitals=room/+,a!b,door/open,1,2,3'));
   assert.deepEqual(fleet.filters, ['+/room/+', '+/door/open', '+/1', '+/2']);
   fleet.meet([device('pi')]);
   fleet.take(data('pi', { 'room/humidity': 40 }), 5);
