@@ -111,7 +111,7 @@ sizes: page
 
 # The program that a package holds: for a board, cross-built; else this machine's own. It speaks TLS and MQTT.
 comma := ,
-packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET) FEATURES=tls$(comma)mqtt,$(CARGO) build --release --locked --features tls$(comma)mqtt)
+packaged = $(if $(TARGET),$(MAKE) cross TARGET=$(TARGET) FEATURES=tls$(comma)mqtt$(comma)mdns,$(CARGO) build --release --locked --features tls$(comma)mqtt$(comma)mdns)
 
 deb tarball: page
 	$(packaged)

@@ -54,6 +54,7 @@
 //! | [`sources`] | where readings come from: the sampler, and what is pushed in |
 //! | `web` | the page, embedded |
 //! | [`App`] | joins hub, page and engine: routes and the stream |
+//! | [`uplink`] | a board's readings, out to an MQTT broker |
 //! | [`config`], [`token`], [`watch`], [`put`], [`cert`], [`mdns`], [`doctor`], [`fleet`], [`cli`], `service`, [`daemon`] | the program: settings, tokens, the terminal client, what pushes readings, what makes a certificate, what tells the network, what looks after the board, what many devices say, the command line, the server as a service |
 //!
 //! The invariants are in ARCHITECTURE.md, beside the source.
@@ -83,6 +84,7 @@ pub mod sources;
 mod sys;
 pub mod telemetry;
 pub mod token;
+pub mod uplink;
 pub mod watch;
 mod web;
 pub mod websocket;

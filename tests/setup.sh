@@ -69,6 +69,15 @@ install_nginx() {
     }
 }
 
+# promtool and the server itself, which the package would start.
+install_prometheus() {
+    [ -x .prometheus/usr/bin/promtool ] || {
+        say "unpacking prometheus in tests/.prometheus"
+        mkdir -p .prometheus
+        (cd .prometheus && apt-get download prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
+    }
+}
+
 # The same for a broker and its clients; the libraries that it wants come by apt.
 install_mosquitto() {
     { has mosquitto && has mosquitto_pub; } || [ -x .mosquitto/usr/sbin/mosquitto ] || {
@@ -136,5 +145,6 @@ if [ "$1" = all ]; then
     install_node_clients
     install_python .venv peers/requirements.txt
     install_nginx
+    install_prometheus
     install_mosquitto
 fi

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/` and its files | the page |
 //! | `/ws` | the stream |
+//! | `/events` | the same, as server-sent events |
 //! | `/api/channels`, `/api/latest` | descriptions and latest values, as JSON |
 //! | `/api/devices` | the boards, where the server speaks for many |
 //! | `/api/history` | what the readings were, as JSON or CSV |
@@ -31,6 +32,11 @@ use self::{
     viewer::{Encoding, Telemetry},
     wishes::Wishes,
 };
+#[cfg(feature = "mqtt")]
+pub(crate) use self::{
+    selection::{Mask, Selection},
+    viewer::{Piece, Place, Tap},
+};
 use crate::{
     error::Error,
     message::{CloseCode, Message},
@@ -49,6 +55,8 @@ use crate::{
         subscribe::{self, Subscription},
     },
 };
+#[cfg(feature = "mqtt")]
+use crate::{telemetry::Filters, wire::subscribe::Pace};
 
 /// The subprotocols, and how data arrives with each.
 const PROTOCOLS: [(&str, Encoding); 2] =
@@ -73,12 +81,13 @@ pub struct App {
     at_stop: Mutex<Option<Vec<Call>>>,
     /// Whose pages may show ours in a frame: `frame-ancestors`.
     frames: RwLock<String>,
-    /// Who else has something to say in `/metrics`.
-    counting: OnceLock<Box<dyn Fn(&mut prometheus::Page) + Send + Sync>>,
     /// Called on SIGHUP.
     at_hang_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// What the way out, or a fleet, counts, for `/metrics`.
+    measure: OnceLock<Measure>,
 }
 
+type Measure = Box<dyn Fn(&mut prometheus::Page) + Send + Sync>;
 type Call = Box<dyn FnOnce() + Send>;
 
 struct EngineView {
@@ -112,8 +121,8 @@ impl App {
             plan: OnceLock::new(),
             at_stop,
             frames: RwLock::new("'self'".into()),
-            counting: OnceLock::new(),
             at_hang_up,
+            measure: OnceLock::new(),
         })
     }
 
@@ -174,13 +183,30 @@ impl App {
         let _ = self.at_hang_up.set(Box::new(call));
     }
 
-    /// Has this add to `/metrics`; the first call counts.
-    pub(crate) fn count_by(
-        &self,
-        describe: impl Fn(&mut prometheus::Page) + Send + Sync + 'static,
-    ) {
-        // A fleet server has one fleet.
-        let _ = self.counting.set(Box::new(describe));
+    /// A place in the stream for what is no client; see [`Tap`].
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn tap(&self, filters: Filters, pace: Option<Pace>) -> Tap {
+        self.telemetry.tap(filters, pace)
+    }
+
+    /// The channels that these filters select, as they come and go.
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn selection(&self, filters: Filters) -> Arc<Selection> {
+        self.telemetry.selection(filters)
+    }
+
+    /// Calls this whenever something is new, once the engine runs, in place of
+    /// what was to be called before. It must not block.
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn at_change(&self, call: impl Fn() + Send + Sync + 'static) {
+        self.telemetry.at_change(Bell::new(call));
+    }
+
+    /// Shows more in `/metrics`; the first call counts.
+    pub(crate) fn measure(&self, call: impl Fn(&mut prometheus::Page) + Send + Sync + 'static) {
+        // There is one way out, which counts over all of its connections; or one
+        // fleet, which has none.
+        let _ = self.measure.set(Box::new(call));
     }
 
     fn stream(&self, request: &Request) -> Answer {
@@ -220,10 +246,41 @@ impl App {
         Answer::Upgrade(if any { upgrade } else { upgrade.protocol(*name) })
     }
 
+    /// The stream for whom WebSockets do not reach. A browser that connects
+    /// anew has the same query and says where it was: that counts.
+    fn events(&self, request: &Request) -> Answer {
+        let first = match subscribe::from_query(request.query().unwrap_or_default()) {
+            Ok(first) => first,
+            Err(why) => return Answer::Response(Response::text(400, why.to_string())),
+        };
+        if first.as_ref().is_some_and(|asked| asked.filters.is_empty()) {
+            let sentence = "channels names none: leave it out for all, or write it as in \
+                            /events?channels=cpu/%23";
+            return Answer::Response(Response::text(400, sentence));
+        }
+        if request.method() == "HEAD" {
+            return Answer::Response(no_store(Response::new(200, "text/event-stream", "")));
+        }
+        // What is no place of ours is another server's: it starts from scratch.
+        let last = request.header("last-event-id").and_then(|id| subscribe::since(id).ok());
+        let first = match (first, last) {
+            (Some(asked), last) => Some(Subscription { since: last.or(asked.since), ..asked }),
+            (None, Some(last)) => Some(Subscription::all_since(last)),
+            (None, None) => None,
+        };
+        let wishes = Arc::<Wishes>::default();
+        if let Some(asked) = first {
+            wishes.leave(self.telemetry.first_wish(asked));
+        }
+        let viewer = self.telemetry.viewer(Encoding::Events, wishes);
+        Answer::Upgrade(Upgrade::events(Box::new(viewer)))
+    }
+
     fn latest(&self) -> Response {
         let view = self.hub.view();
         let wall_of = |at| view.wall_of(at);
-        let body = json::latest(view.seq(), view.channels(), wall_of);
+        let all: Vec<_> = view.channels().iter().collect();
+        let body = json::latest(view.seq(), &all, wall_of);
         drop(view);
         self.large(JSON, body)
     }
@@ -285,14 +342,15 @@ impl App {
         no_store(json_response(if well { 200 } else { 503 }, body.to_string() + "\n"))
     }
 
-    fn metrics(&self) -> Response {
-        let mut page = prometheus::Page::default();
-        // Before the hub is locked, which it may want itself.
-        if let Some(describe) = self.counting.get() {
-            describe(&mut page);
-        }
+    fn metrics(&self, format: prometheus::Format) -> Response {
+        let mut page = prometheus::Page::new(format, self.is_fleet);
+        page.build(env!("CARGO_PKG_VERSION"));
         if let Some(engine) = self.engine.get() {
             engine.describe(&mut page);
+        }
+        // Before the hub is locked, which it may want itself.
+        if let Some(measure) = self.measure.get() {
+            measure(&mut page);
         }
         let view = self.hub.view();
         let ring = view.ring_use();
@@ -326,7 +384,7 @@ impl App {
         self.publishing.describe(&mut page);
         page.readings(view.channels());
         drop(view);
-        self.large(prometheus::MEDIA_TYPE, page.finish())
+        self.large(format.media_type(), page.finish()).header("Vary", "Accept")
     }
 }
 
@@ -334,7 +392,12 @@ impl EngineView {
     fn describe(&self, page: &mut prometheus::Page) {
         let (connections, streams) = (self.occupancy)();
         page.single("boardcast_connections", "gauge", "Open connections.", connections as u64);
-        page.single("boardcast_clients", "gauge", "Open WebSockets.", streams as u64);
+        page.single(
+            "boardcast_clients",
+            "gauge",
+            "Open streams: WebSockets and event streams.",
+            streams as u64,
+        );
         let stats = &self.stats;
         let (taken, most) = (self.purse.in_use() as u64, self.purse.most() as u64);
         page.single(
@@ -366,7 +429,7 @@ impl EngineView {
             ("late_answers", "Answers not taken in time.", &stats.late_answers),
             ("late_ends", "Ends that took too long.", &stats.late_ends),
             ("requests", "HTTP requests, upgrades included.", &stats.requests),
-            ("streams", "WebSockets opened.", &stats.streams),
+            ("streams", "Streams opened.", &stats.streams),
             ("frames_sent", "Frames sent by the push workers.", &stats.frames_sent),
             ("bytes_sent", "Their bytes.", &stats.bytes_sent),
             ("sends", "System calls for them.", &stats.sends),
@@ -395,6 +458,7 @@ impl Application for App {
     fn respond(&self, request: &Request) -> Answer {
         let known = match request.path() {
             "/ws" => return self.guard(request, || self.stream(request)),
+            "/events" => return self.guard(request, || self.events(request)),
             "/api/publish" if self.is_fleet => {
                 let sentence = "a fleet server takes no readings: push them to the board";
                 return Answer::Response(Response::text(403, sentence));
@@ -403,7 +467,10 @@ impl Application for App {
             "/api/publish" => return self.publishing.respond(request),
             "/api/channels" => Some(Self::channels as _),
             "/api/latest" => Some(Self::latest as _),
-            "/metrics" => Some(Self::metrics as _),
+            "/metrics" => {
+                let format = prometheus::Format::from_accept(request.header_list("accept"));
+                return self.guard(request, || Answer::Response(self.metrics(format)));
+            }
             "/healthz" => Some(Self::health as _),
             "/api/history" => {
                 let answer = || self.histories.respond(&self.hub, request, self.purse());

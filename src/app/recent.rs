@@ -10,9 +10,9 @@ use bytes::Bytes;
 pub(super) enum Key {
     /// The latest values, as of a batch, a version of the descriptions and one
     /// of the wall clock.
-    Snapshot { selection: u64, seq: u64, version: u64, wall: u64 },
+    Snapshot { form: u64, seq: u64, version: u64, wall: u64 },
     /// The descriptions that changed from one version to another.
-    Channels { selection: u64, from: u64, to: u64 },
+    Channels { form: u64, from: u64, to: u64 },
     /// What changed since a batch, at a tick, by a version of the wall clock.
     Tick { form: u64, from: u64, period: Duration, tick: u64, wall: u64 },
 }

@@ -18,7 +18,7 @@ struct Live {
 
 /// The channels that some clients select.
 #[derive(Debug)]
-pub(super) struct Selection {
+pub(crate) struct Selection {
     id: u64,
     filters: Filters,
     mask: Mutex<Arc<Mask>>,
@@ -28,7 +28,7 @@ pub(super) struct Selection {
 
 /// Which of the channels a selection holds, by their numbers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mask {
+pub(crate) struct Mask {
     everything: bool,
     /// The channels below this number were looked at.
     known: usize,
@@ -36,7 +36,7 @@ pub(super) struct Mask {
 }
 
 /// How much of a batch a selection holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Share {
     Nothing,
     Part,
@@ -107,7 +107,7 @@ impl Selection {
     }
 
     /// Which of these channels it holds.
-    pub(super) fn mask(&self, channels: &[ChannelState]) -> Arc<Mask> {
+    pub(crate) fn mask(&self, channels: &[ChannelState]) -> Arc<Mask> {
         let mut mask = self.lock();
         let new = if mask.everything { &[][..] } else { behind(channels, mask.known) };
         if !new.is_empty() {
@@ -130,7 +130,7 @@ impl Mask {
         &Self { everything: true, known: 0, bits: Vec::new() };
 
     /// Whether the selection holds this channel.
-    pub(super) fn has(&self, id: ChannelId) -> bool {
+    pub(crate) fn has(&self, id: ChannelId) -> bool {
         let index = id.get() as usize;
         let bits = self.bits.get(index / 64).copied().unwrap_or_default();
         self.everything || bits >> (index % 64) & 1 == 1

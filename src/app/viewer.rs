@@ -11,6 +11,8 @@
 //! is missed between them and nothing comes twice.
 
 mod fleet;
+#[cfg(feature = "mqtt")]
+mod tap;
 
 use std::{
     collections::VecDeque,
@@ -20,7 +22,9 @@ use std::{
 
 use bytes::Bytes;
 
-use self::fleet::Place;
+use self::fleet::Standing;
+#[cfg(feature = "mqtt")]
+pub(crate) use self::tap::{Piece, Place, Tap};
 use super::{
     pacer::Pacer,
     recent::{Key, Recent},
@@ -32,7 +36,7 @@ use crate::{
     net::{Bell, Counter, Cursor, Frames, message_frame, text_frame},
     telemetry::{Batch, ChannelState, Filters, Hub, Interest, View, Wall},
     wire::{
-        binary,
+        binary, events,
         json::{self, Hello},
         subscribe::{Pace, Since, Subscription},
     },
@@ -56,6 +60,8 @@ pub(super) enum Encoding {
     Json,
     /// Batches of numbers in columns, the rest as JSON.
     Binary,
+    /// All as JSON, as server-sent events.
+    Events,
 }
 
 /// The hub as something that clients have places in.
@@ -77,6 +83,9 @@ struct Shared {
     crowded: Counter,
     /// The ticks of all paces count from here.
     start: Instant,
+    /// Another one who is told that something is new.
+    #[cfg(feature = "mqtt")]
+    listener: Arc<Mutex<Option<Bell>>>,
 }
 
 impl Telemetry {
@@ -91,6 +100,8 @@ impl Telemetry {
             gaps: Counter::default(),
             crowded: Counter::default(),
             start: Instant::now(),
+            #[cfg(feature = "mqtt")]
+            listener: Arc::default(),
         }))
     }
 
@@ -111,7 +122,22 @@ impl Telemetry {
 
     /// Rings whenever there is something new.
     pub(super) fn started(&self, bell: Bell) {
-        self.0.hub.on_change(move || bell.ring());
+        #[cfg(feature = "mqtt")]
+        let listener = self.0.listener.clone();
+        self.0.hub.on_change(move || {
+            bell.ring();
+            #[cfg(feature = "mqtt")]
+            if let Some(listener) = &*listener.lock().unwrap_or_else(PoisonError::into_inner) {
+                listener.ring();
+            }
+        });
+    }
+
+    /// Calls this, too, whenever there is something new; it takes the place of
+    /// an earlier one. It must not block.
+    #[cfg(feature = "mqtt")]
+    pub(super) fn at_change(&self, listener: Bell) {
+        *self.0.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
     }
 
     /// A subscription, made ready for a worker.
@@ -175,7 +201,7 @@ pub(super) struct Viewer {
     /// and its snapshot, what a tick brings. Shared bytes, of one instant.
     first: VecDeque<Bytes>,
     /// What it has beside its cursor, at a fleet's hub.
-    fleet: Option<Box<Place>>,
+    fleet: Option<Box<Standing>>,
     /// The last `fill` offered a heartbeat.
     heartbeat: bool,
     /// When something was last sent.
@@ -284,7 +310,8 @@ impl Viewer {
             self.conflate(view, now);
         } else if self.seq + 1 < view.oldest() && !self.selection.filters().is_empty() {
             self.shared.gaps.increment();
-            self.first.push_back(text_frame(&json::gap(self.seq + 1, view.seq())));
+            let gap = json::gap(self.seq + 1, view.seq());
+            self.first.push_back(self.frame(&gap, None));
             self.restart(view);
         }
     }
@@ -311,7 +338,11 @@ impl Viewer {
             Some(_) => Arc::default(),
             None => self.selection.mask(view.channels()),
         };
-        self.first.extend(text_frames(&json::hello(&hello, selected(view, &mask))));
+        let hello = json::hello(&hello, selected(view, &mask));
+        if self.encoding == Encoding::Events {
+            self.first.push_back(events::begin());
+        }
+        self.first.extend(self.frames(&hello, None));
         if let Some(devices) = view.devices() {
             self.greet_with_devices(devices);
         }
@@ -340,12 +371,12 @@ impl Viewer {
                 }
             };
             let text = json::subscribed(&filters, hz, recovered, id.as_ref());
-            return self.first.push_back(text_frame(&text));
+            return self.first.push_back(self.frame(&text, None));
         }
         let since = since.filter(|since| self.can_resume(view, since));
         let hz = pace.map(shown);
         let text = json::subscribed(selection.filters(), hz, since.is_some(), id.as_ref());
-        self.first.push_back(text_frame(&text));
+        self.first.push_back(self.frame(&text, None));
         if !Arc::ptr_eq(&self.selection, &selection) {
             self.selection = selection;
             self.version = 0;
@@ -374,21 +405,22 @@ impl Viewer {
         if self.wall.version < wall.version {
             let step = wall.offset - self.wall.offset;
             let time = wall.offset + self.shared.hub.clock().boot().since_boot().as_secs_f64();
-            self.first.push_back(text_frame(&json::clock(step, time, wall.synced)));
+            let clock = json::clock(step, time, wall.synced);
+            self.first.push_back(self.frame(&clock, None));
         }
         self.wall = wall;
         if self.version == view.version() {
             return;
         }
         let (from, to) = (self.version, view.version());
-        let key = Key::Channels { selection: self.selection.id(), from, to };
+        let key = Key::Channels { form: self.json_form(), from, to };
         let (_, frames) = self.recent(key, || {
             if let Some(devices) = view.devices() {
                 return (view.seq(), self.news(view, devices, from));
             }
             let mask = self.selection.mask(view.channels());
             let changed = selected(view, &mask).filter(|state| state.version > from);
-            (view.seq(), text_frames(&json::channels(changed)))
+            (view.seq(), self.frames(&json::channels(changed), None))
         });
         self.first.extend(frames.iter().cloned());
         self.version = to;
@@ -404,11 +436,11 @@ impl Viewer {
             return;
         }
         let (seq, version, wall) = (view.seq(), view.version(), view.wall().version);
-        let key = Key::Snapshot { selection: self.selection.id(), seq, version, wall };
+        let key = Key::Snapshot { form: self.json_form(), seq, version, wall };
         let (_, frames) = self.recent(key, || {
             let mask = self.selection.mask(view.channels());
             let texts = json::newest(seq, true, selected(view, &mask), |at| view.wall_of(at));
-            (seq, text_frames(&texts))
+            (seq, self.frames(&texts, Some(seq)))
         });
         self.first.extend(frames.iter().cloned());
     }
@@ -443,7 +475,7 @@ impl Viewer {
                 return vec![message_frame(&Message::from(bytes))];
             }
         }
-        text_frames(&json::newest(seq, false, changed, wall_of))
+        self.frames(&json::newest(seq, false, changed, wall_of), Some(seq))
     }
 
     /// What was made for `key`, or is made now, and up to which batch it goes.
@@ -528,22 +560,46 @@ impl Viewer {
                 return Some(message_frame(&Message::from(bytes)));
             }
         }
-        Some(text_frame(&json::data(seq, start, batch, channels, |id| mask.has(id))))
+        let text = json::data(seq, start, batch, channels, |id| mask.has(id));
+        Some(self.frame(&text, Some(seq)))
     }
 
     /// The name, beside a batch, of its form for a selection.
     fn form_of(&self, selection: &Selection) -> u64 {
-        selection.id() << 1 | u64::from(self.encoding == Encoding::Binary)
+        selection.id() << 2 | self.encoding as u64
+    }
+
+    /// The name of what is JSON whichever way batches come.
+    fn json_form(&self) -> u64 {
+        self.selection.id() << 1 | u64::from(self.encoding == Encoding::Events)
+    }
+
+    /// A message as this client gets it; with it the client has all up to
+    /// batch `seq`, if that is said.
+    fn frame(&self, text: &str, seq: Option<u64>) -> Bytes {
+        match self.encoding {
+            Encoding::Events => events::event(text, seq.and_then(|seq| self.place(seq))),
+            Encoding::Json | Encoding::Binary => text_frame(text),
+        }
+    }
+
+    /// Where a browser goes on; in a fleet that is a place for each device, which
+    /// it cannot show.
+    fn place(&self, seq: u64) -> Option<(&str, u64)> {
+        self.fleet.is_none().then(|| (self.shared.hub.epoch(), seq))
+    }
+
+    /// The parts of a message; with the last one the client has all up to `seq`.
+    fn frames(&self, texts: &[String], seq: Option<u64>) -> Vec<Bytes> {
+        let last = texts.len().wrapping_sub(1);
+        let parts = texts.iter().enumerate();
+        parts.map(|(place, text)| self.frame(text, seq.filter(|_| place == last))).collect()
     }
 }
 
 /// A rate for people.
 fn shown(pace: Pace) -> f64 {
     (pace.hz() * 1000.0).round() / 1000.0
-}
-
-fn text_frames(texts: &[String]) -> Vec<Bytes> {
-    texts.iter().map(|text| text_frame(text)).collect()
 }
 
 /// The channels that a selection holds.
@@ -561,8 +617,11 @@ impl Cursor for Viewer {
         let idle = frames.is_empty() && !frames.more_follows();
         self.heartbeat = idle && self.sent_at + HEARTBEAT <= now;
         if self.heartbeat {
-            let wall = self.shared.hub.clock().wall();
-            frames.push(text_frame(&json::heartbeat(self.seq, wall)));
+            let hub = &self.shared.hub;
+            frames.push(match self.encoding {
+                Encoding::Events => events::heartbeat(self.place(self.seq)),
+                _ => text_frame(&json::heartbeat(self.seq, hub.clock().wall())),
+            });
         }
     }
 

@@ -20,8 +20,10 @@ use super::{
 use crate::{
     error::{Error, Result},
     fleet,
+    mqtt::{Broker, Qos, is_topic},
     net::Limits,
     telemetry::Filter,
+    wire::subscribe::Pace,
 };
 
 /// How a setting is written in a file.
@@ -249,6 +251,56 @@ fn parse_path(text: &str) -> Result<std::path::PathBuf> {
         ));
     }
     Ok(text.into())
+}
+
+/// Where a broker is, as it would be written, but for the password.
+fn show_broker(broker: &Broker) -> String {
+    let place = broker.to_string();
+    match (broker.user(), place.split_once("://")) {
+        (Some(user), Some((scheme, place))) => {
+            let secret = if broker.password().is_some() { ":***" } else { "" };
+            format!("{scheme}://{user}{secret}@{place}")
+        }
+        _ => place,
+    }
+}
+
+/// The first levels of topics.
+fn parse_prefix(text: &str) -> Result<String> {
+    let fine =
+        is_topic(text) && text.len() <= 128 && text.split('/').all(|level| !level.is_empty());
+    if fine
+        && !text.starts_with('$')
+        && !text.contains(|c: char| c.is_control() || c.is_whitespace())
+    {
+        return Ok(text.to_owned());
+    }
+    Err(Error::Setting(format!("{text:?} is no beginning of a topic: write it as in home/boards")))
+}
+
+/// MQTT 5 section 3.1.3.1 lets a broker take no others.
+fn parse_client_id(text: &str) -> Result<String> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if (1..=64).contains(&text.len()) && text.bytes().all(fine) {
+        return Ok(text.to_owned());
+    }
+    Err(Error::Setting(format!(
+        "{text:?} is no name for a client of a broker: use 1 to 64 of A-Z a-z 0-9 - _ ."
+    )))
+}
+
+fn parse_qos(text: &str) -> Result<Qos> {
+    Ok(if parse_count_in(text, 0, 1)? == 1 { Qos::AtLeastOnce } else { Qos::AtMostOnce })
+}
+
+fn parse_hz(text: &str) -> Result<Pace> {
+    let refuse = |_| {
+        Error::Setting(format!(
+            "{text:?} is no rate: write a number of messages a second, as in 0.2"
+        ))
+    };
+    // What is no number is no number above 0, either.
+    Pace::from_hz(text.parse().unwrap_or(f64::NAN)).map_err(refuse)
 }
 
 fn list<T: ToString>(values: &[T]) -> Vec<String> {
@@ -686,6 +738,143 @@ pub static KEYS: &[Key] = &[
         |config| vec![config.fleet.channels_each.to_string()],
     ),
     Key::new(
+        "mqtt",
+        Shape::Text,
+        "Publish the readings to this MQTT broker, or, of a fleet, hear the boards there: mqtt://host, \
+         mqtts://user@host:8883",
+        |config, values| {
+            config.uplink.broker = Some(one(values).parse()?);
+            Ok(())
+        },
+        |config| config.uplink.broker.iter().map(show_broker).collect(),
+    )
+    .flag("mqtt", "URL")
+    .like("mqtt://boards@broker.lan:1883")
+    .live(),
+    Key::new(
+        "mqtt_password_file",
+        Shape::Text,
+        "The file whose first line is the password for it [default: none, or the service manager's \
+         credential boardcast.mqtt]",
+        |config, values| {
+            config.uplink.password_file = Some(parse_path(one(values))?);
+            Ok(())
+        },
+        |config| config.uplink.password_file.iter().map(|path| path.display().to_string()).collect(),
+    )
+    .flag("mqtt-password-file", "PATH")
+    .like("/etc/boardcast/mqtt.password")
+    .live(),
+    Key::new(
+        "mqtt_authority",
+        Shape::Text,
+        "Trust these authorities (PEM) at the broker, in place of the system's",
+        |config, values| {
+            config.uplink.authority = Some(parse_path(one(values))?);
+            Ok(())
+        },
+        |config| config.uplink.authority.iter().map(|path| path.display().to_string()).collect(),
+    )
+    .flag("mqtt-authority", "PATH")
+    .like("/etc/boardcast/ca.pem")
+    .live(),
+    Key::new(
+        "mqtt_client_id",
+        Shape::Text,
+        "Whom the broker knows the board as; each has its own [default: boardcast- and its name]",
+        |config, values| {
+            config.uplink.client_id = Some(parse_client_id(one(values))?);
+            Ok(())
+        },
+        |config| list(config.uplink.client_id.as_slice()),
+    )
+    .flag("mqtt-client-id", "ID")
+    .like("boardcast-pi-kitchen")
+    .live(),
+    Key::new(
+        "mqtt_prefix",
+        Shape::Text,
+        "How all topics begin; the board's name is behind it [default: boardcast]",
+        |config, values| {
+            config.uplink.prefix = parse_prefix(one(values))?;
+            Ok(())
+        },
+        |config| vec![config.uplink.prefix.clone()],
+    )
+    .flag("mqtt-prefix", "TOPIC")
+    .live(),
+    Key::new(
+        "mqtt_qos",
+        Shape::Count,
+        "0: each message at most once; 1: at least once, again when it was not acknowledged \
+         [default: 0]",
+        |config, values| {
+            config.uplink.qos = parse_qos(one(values))?;
+            Ok(())
+        },
+        |config| vec![(config.uplink.qos as u8).to_string()],
+    )
+    .flag("mqtt-qos", "0|1")
+    .live(),
+    texts!(
+        "mqtt_channels",
+        uplink.channels,
+        Filter::parse,
+        "The channels that are published; may be given more than once [default: all]"
+    )
+    .flag("mqtt-channels", "FILTER")
+    .of(Scope::Board)
+    .like("cpu/#")
+    .live(),
+    Key::new(
+        "mqtt_max_hz",
+        Shape::Text,
+        "Publish readings at most so often a second, the newest of each channel [default: each batch]",
+        |config, values| {
+            config.uplink.max_hz = Some(parse_hz(one(values))?);
+            Ok(())
+        },
+        |config| {
+            let hz = |pace: &Pace| ((pace.hz() * 1000.0).round() / 1000.0).to_string();
+            config.uplink.max_hz.iter().map(hz).collect()
+        },
+    )
+    .flag("mqtt-max-hz", "N")
+    .of(Scope::Board)
+    .like("0.2")
+    .live(),
+    texts!(
+        "mqtt_per_channel",
+        uplink.per_channel,
+        Filter::parse,
+        "The channels whose values have a topic of their own, too: value/CHANNEL"
+    )
+    .flag("mqtt-per-channel", "FILTER")
+    .of(Scope::Board)
+    .like("room/#")
+    .live(),
+    texts!(
+        "mqtt_home_assistant",
+        uplink.home_assistant,
+        Filter::parse,
+        "The channels that Home Assistant is told of"
+    )
+    .flag("mqtt-home-assistant", "FILTER")
+    .of(Scope::Board)
+    .like("room/#")
+    .live(),
+    Key::new(
+        "mqtt_home_assistant_prefix",
+        Shape::Text,
+        "How Home Assistant's topics begin [default: homeassistant]",
+        |config, values| {
+            config.uplink.home_assistant_prefix = parse_prefix(one(values))?;
+            Ok(())
+        },
+        |config| vec![config.uplink.home_assistant_prefix.clone()],
+    )
+    .live(),
+    Key::new(
         "user",
         Shape::Text,
         "Become this user once all is bound, when started as root [default: none]",
@@ -895,7 +1084,8 @@ mod tests {
 
     #[test]
     fn each_setting_has_an_example_that_it_takes() {
-        for key in KEYS {
+        // A build without MQTT takes no broker.
+        for key in KEYS.iter().filter(|key| cfg!(feature = "mqtt") || key.name != "mqtt") {
             let example = key.example();
             let plain = example.trim_matches(['[', ']', '"']).to_owned();
             key.set(&mut Config::default(), &[plain]).expect(key.name);
@@ -917,12 +1107,26 @@ mod tests {
             "tls_key",
             "board_token_file",
             "board_authority",
+            "mqtt_password_file",
+            "mqtt_authority",
         ];
         for key in KEYS.iter().filter(|key| !any.contains(&key.name)) {
             let nonsense = ["no such thing".to_owned()];
             let error = key.set(&mut Config::default(), &nonsense).expect_err(key.name);
             assert!(error.to_string().contains("no such thing"), "{}: {error}", key.name);
         }
+    }
+
+    #[cfg(feature = "mqtt")]
+    #[test]
+    fn a_broker_is_shown_without_its_password() {
+        let mut config = Config::default();
+        let key = Key::find("mqtt").expect("there");
+        let shown = |config: &Config| key.show(config).concat();
+        key.set(&mut config, &["mqtt://me:hunter2@host".into()]).expect("fine");
+        assert_eq!(shown(&config), "mqtt://me:***@host:1883");
+        key.set(&mut config, &["mqtt://me@[::1]:9".into()]).expect("fine");
+        assert_eq!(shown(&config), "mqtt://me@[::1]:9");
     }
 
     #[test]

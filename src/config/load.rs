@@ -292,7 +292,8 @@ impl Loader {
             self.config.chosen.push(key.name);
             origins.push(Origin::Set(place));
         }
-        let together = [self.config.limits.validate(), self.config.tls().map(drop)];
+        let Config { limits, uplink, .. } = &self.config;
+        let together = [limits.validate(), self.config.tls().map(drop), uplink.check()];
         for error in together.into_iter().filter_map(Result::err) {
             let message = error.to_string();
             let place = place_of(&message, &origins);

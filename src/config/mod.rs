@@ -46,6 +46,7 @@ use crate::{
     net::{Gate, Hosts, Limits, Network, Networks, Origins, Proxies, Tokens},
     sources::configured::SourceSettings,
     telemetry::Rules,
+    uplink::UplinkSettings,
 };
 
 /// The port when none is named.
@@ -102,6 +103,8 @@ pub struct Config {
     pub limits: Limits,
     /// What a fleet server is told.
     pub fleet: FleetSettings,
+    /// The way out, to an MQTT broker.
+    pub uplink: UplinkSettings,
     /// The sources that the settings name.
     pub sources: Vec<SourceSettings>,
     /// What they say of channels.
@@ -243,6 +246,7 @@ impl Default for Config {
             mdns: true,
             limits: Limits::default(),
             fleet: FleetSettings::default(),
+            uplink: UplinkSettings::default(),
             sources: Vec::new(),
             rules: Rules::default(),
             root: "/".into(),

@@ -136,7 +136,10 @@ impl<'a> Share<'a> {
         let workers = limits.workers as u64;
         let inputs = [config.stdin, config.socket != SocketPlace::None, config.udp.is_some()];
         let inputs = inputs.into_iter().map(u64::from).sum::<u64>();
-        let sources = config.sources.len() as u64 + config.fleet.boards.len() as u64;
+        // The way out is a thread as a source has it, and so is a link to a board.
+        let sources = config.sources.len() as u64
+            + config.fleet.boards.len() as u64
+            + u64::from(config.uplink.broker.is_some());
         let keeper = if config.history_file.is_some() { KEEPER } else { 0 };
         let stacks =
             STACKS + workers * WORKER + inputs * INPUT + sources * SOURCE + SENSORS + keeper;

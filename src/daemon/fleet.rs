@@ -1,7 +1,7 @@
 //! The server of many boards as a service: as [`serve`](super::serve), without
 //! sensors, inputs and sources.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use super::{
     Account, InForce, Sandbox, Settings, Terminal, account, block_signals, fit_to_memory,
@@ -16,6 +16,7 @@ use crate::{
     service,
     telemetry::{Hub, HubSettings, Rules},
     token,
+    uplink::Uplink,
 };
 
 /// Serves a fleet with these settings until a signal stops it.
@@ -59,7 +60,7 @@ pub fn fleet(mut config: Config, asked: Request) -> Result<Ended> {
     let fleet = Fleet::new(hub.clone(), &config.fleet);
     let app = App::new(hub.clone());
     app.plan(plan);
-    app.count_by({
+    app.measure({
         let fleet = fleet.clone();
         move |page| fleet.describe(page)
     });
@@ -67,7 +68,8 @@ pub fn fleet(mut config: Config, asked: Request) -> Result<Ended> {
     app.allow_frames(&config.gate.frames);
     let gate = config.gate.gate()?;
     // A link has a socket and a bell.
-    fit_to_process(&mut config.limits, 2 * links.len());
+    let taken = 2 * links.len() + config.uplink.descriptors();
+    fit_to_process(&mut config.limits, taken);
     let engine = net::start(listeners, app.clone(), gate, config.limits.clone(), Some(signals))?;
     app.watch(&engine);
 
@@ -75,10 +77,13 @@ pub fn fleet(mut config: Config, asked: Request) -> Result<Ended> {
     let ways_in: Vec<_> = links.iter().map(|link| link.place.to_string()).collect();
     let watch = fleet.start().map_err(|error| started("the thread of the fleet", error))?;
     let links = Links::start(&fleet, links).map_err(|error| started("a board's thread", error))?;
+    let from = std::mem::take(&mut config.uplink);
+    let ear = fleet.listen(&from, &device)?;
     let watchdog = service::watchdog(engine.pulses())?;
     // No more signs of life are due once it stops.
     app.at_stop(move || drop(watchdog));
     app.at_stop(move || drop(links));
+    app.at_stop(move || drop(ear));
     app.at_stop(move || drop(watch));
     let own = net::own_addresses();
     let hosts = greeting::places(greeting::device_host(), engine.addresses(), &own);
@@ -90,6 +95,7 @@ pub fn fleet(mut config: Config, asked: Request) -> Result<Ended> {
         app: app.clone(),
         gatekeeper: Box::new(engine.gatekeeper()),
         launcher: helper::launcher(&config, None),
+        uplink: Arc::new(Uplink::new(&app, &hub)),
         sandbox,
         tls: tls.clone(),
         status: status.clone(),
@@ -98,7 +104,8 @@ pub fn fleet(mut config: Config, asked: Request) -> Result<Ended> {
     app.at_stop(settings.stopper());
     app.at_hang_up(on_hang_up(terminal, settings.reloader(), engine.stopper()));
     if log::log_enabled!(log::Level::Info) {
-        greeting::greet(&device, &hosts, tls.is_some(), &ways_in, &hub);
+        let broker = from.broker.as_ref().map(ToString::to_string);
+        greeting::greet(&device, &hosts, tls.is_some(), &ways_in, broker.as_deref(), &hub);
     }
     service::ready(&status);
     let ended = engine.join();
@@ -109,9 +116,10 @@ pub fn fleet(mut config: Config, asked: Request) -> Result<Ended> {
 /// A fleet's defaults in place of a board's, and nothing of what only a board
 /// has.
 fn settle(config: &mut Config) -> Result<()> {
-    if config.fleet.boards.is_empty() {
+    if config.fleet.boards.is_empty() && config.uplink.broker.is_none() {
         let why = "a fleet server needs to know its boards: name them, as in \
-                   --board pi1=ws://pi1:8642/ws";
+                   --board pi1=ws://pi1:8642/ws, or the broker where they are, as in \
+                   --mqtt mqtt://broker.lan";
         return Err(Error::Setting(why.into()));
     }
     if !config.sources.is_empty() || !config.rules.0.is_empty() {

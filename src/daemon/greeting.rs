@@ -16,7 +16,14 @@ pub(super) fn host_name() -> String {
 }
 
 /// Where to point the browser. A reader that has gone is no fault of ours.
-pub(super) fn greet(device: &str, hosts: &[String], secure: bool, ways_in: &[String], hub: &Hub) {
+pub(super) fn greet(
+    device: &str,
+    hosts: &[String],
+    secure: bool,
+    ways_in: &[String],
+    out: Option<&str>,
+    hub: &Hub,
+) {
     let view = hub.view();
     let mut sources: Vec<(&str, usize)> = Vec::new();
     for state in view.channels() {
@@ -37,6 +44,10 @@ pub(super) fn greet(device: &str, hosts: &[String], secure: bool, ways_in: &[Str
     }
     for (number, way) in ways_in.iter().enumerate() {
         line(if number == 0 { "readings" } else { "" }, way);
+    }
+    if let Some(broker) = out {
+        // Whether it is there, the log tells.
+        line("mqtt", broker);
     }
     line("channels", &format!("{} from {}", view.channels().len(), sources.join(", ")));
     drop(view);

@@ -25,6 +25,7 @@ mod settings;
 use std::{
     io,
     net::SocketAddr,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -64,6 +65,7 @@ use crate::{
         vitals::Vitals,
     },
     telemetry::{Archive, Hub, HubSettings, Keeper},
+    uplink::Uplink,
 };
 
 /// Rates need two looks at the board; the second one comes this soon, so that
@@ -126,7 +128,8 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     let gate = config.gate.gate()?;
     let (inputs, ways_in) = take_readings(&config, udp, socket, &hub, &app)?;
     let taken = inputs.iter().map(Input::descriptors).sum::<usize>()
-        + config.sources.iter().map(SourceSettings::descriptors).sum::<usize>();
+        + config.sources.iter().map(SourceSettings::descriptors).sum::<usize>()
+        + config.uplink.descriptors();
     fit_to_process(&mut config.limits, taken);
     let engine = net::start(listeners, app.clone(), gate, config.limits.clone(), Some(signals))?;
     app.watch(&engine);
@@ -159,6 +162,8 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     }
     let hosts = places(device_host(), engine.addresses(), &net::own_addresses());
     let status = format!("the page is at {}", pages(&hosts, tls.is_some()).join(" "));
+    let uplink = Arc::new(Uplink::new(&app, &hub));
+    uplink.apply(&config.uplink)?;
     let settings = Settings::start(InForce {
         config: config.clone(),
         asked,
@@ -166,6 +171,7 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
         app: app.clone(),
         gatekeeper: Box::new(engine.gatekeeper()),
         launcher: helper::launcher(&config, helper.as_ref()),
+        uplink: uplink.clone(),
         sandbox,
         tls: tls.clone(),
         status: status.clone(),
@@ -176,6 +182,8 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     if let Some(announcement) = announce(&config, &device, engine.addresses()) {
         app.at_stop(move || drop(announcement));
     }
+    // Behind the last reading.
+    app.at_stop(move || uplink.stop());
     app.at_hang_up(on_hang_up(terminal, settings.reloader(), engine.stopper()));
     if let Some(keeper) = &keeper {
         // Behind the last reading, and while the connections close.
@@ -183,7 +191,8 @@ pub fn serve(mut config: Config, asked: Request) -> Result<Ended> {
     }
 
     if log::log_enabled!(log::Level::Info) {
-        greet(&device, &hosts, tls.is_some(), &ways_in, &hub);
+        let out = config.uplink.broker.as_ref().map(ToString::to_string);
+        greet(&device, &hosts, tls.is_some(), &ways_in, out.as_deref(), &hub);
     }
     service::ready(&status);
     let ended = engine.join();

@@ -24,6 +24,7 @@ use crate::{
     service,
     sources::configured::{self, Launcher, Running, SourceSettings},
     telemetry::Hub,
+    uplink::Uplink,
 };
 
 /// The thread that runs the configured sources and reads settings anew:
@@ -117,6 +118,7 @@ pub(super) struct InForce {
     pub(super) gatekeeper: Box<dyn Fn(Gate) + Send>,
     /// Who starts commands.
     pub(super) launcher: Launcher,
+    pub(super) uplink: Arc<Uplink>,
     pub(super) sandbox: Option<Sandbox>,
     /// Certificate and key, when TLS is spoken.
     pub(super) tls: Option<Tls>,
@@ -134,6 +136,7 @@ impl InForce {
                 service::ready(&self.status);
             }
         }
+        self.uplink.end();
     }
 
     fn reload(&mut self, feeds: &Feeds) {
@@ -163,10 +166,12 @@ impl InForce {
                 );
             }
         }
-        let Config { gate, rules, sources, .. } = new.config;
-        // A fleet server's readings are its boards'.
-        let is_fleet = self.hub.is_fleet();
-        let (rules, sources) = if is_fleet { Default::default() } else { (rules, sources) };
+        let Config { gate, rules, sources, uplink, .. } = new.config;
+        // A fleet server's readings are its boards', and it has no way out.
+        let (rules, sources, uplink) = match self.hub.is_fleet() {
+            true => Default::default(),
+            false => (rules, sources, uplink),
+        };
         match gate.gate() {
             Ok(new) => {
                 (self.gatekeeper)(new);
@@ -177,8 +182,11 @@ impl InForce {
             }
         }
         let ruled = rules != self.config.rules;
-        self.config = Config { gate, rules, sources, ..self.config.clone() };
+        self.config = Config { gate, rules, sources, uplink, ..self.config.clone() };
         self.tell_what_is_new();
+        if let Err(error) = self.uplink.apply(&self.config.uplink) {
+            log::error!("mqtt: {error}; it stays as it was");
+        }
         if ruled {
             self.hub.set_rules(self.config.rules.clone());
             feeds.stop(self, SourceSettings::declares_once);

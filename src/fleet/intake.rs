@@ -125,6 +125,29 @@ impl Fleet {
         });
     }
 
+    /// A device said that it is there, or its will that it is not. It is known
+    /// from then on.
+    pub fn said(&self, name: &str, online: bool) {
+        const WHY: &str = "it said so";
+        let now = self.0.hub.clock().boot();
+        let status = if online { DeviceStatus::Online } else { DeviceStatus::Offline };
+        let mut devices = self.lock();
+        self.0.hub.update(|hub| {
+            let Some(id) = hub.declare(&level(name), status) else {
+                return self.0.counts.devices.increment();
+            };
+            let device = devices.entry(id).or_insert_with(|| Device::new(now, status, false));
+            if online {
+                device.fresh.hear(now);
+            } else {
+                device.fresh.leave(now, WHY);
+                device.parts = None;
+            }
+            device.status = status;
+            hub.set_status(id, status, (!online).then_some(WHY));
+        });
+    }
+
     /// A device is to be forgotten.
     pub fn forget(&self, name: &str) {
         let mut devices = self.lock();
@@ -156,12 +179,19 @@ impl Fleet {
         }
         let mut devices = self.lock();
         let heard = self.0.hub.update(|hub| {
-            let Some(id) = hub.declare(&level(name), DeviceStatus::Online) else {
+            // Of one that is known by what was kept alone, nobody knows where it is.
+            let status = if retained { DeviceStatus::Offline } else { DeviceStatus::Online };
+            let Some(id) = hub.declare(&level(name), status) else {
                 self.0.counts.devices.increment();
                 return Heard::Nothing;
             };
-            let fresh = || Device::new(now, DeviceStatus::Online, false);
-            let device = devices.entry(id).or_insert_with(fresh);
+            let device = devices.entry(id).or_insert_with(|| {
+                let mut device = Device::new(now, status, false);
+                if retained {
+                    device.fresh.leave(now, "nothing was heard so far");
+                }
+                device
+            });
             let message = match read {
                 Ok(message) => message,
                 Err(error) => {
@@ -315,7 +345,7 @@ impl Take<'_, '_> {
         }
         let batch = self.batch(&mut message);
         if message.snapshot {
-            return self.part(epoch, &message, batch);
+            return self.part(epoch, &message, &batch);
         }
         let (seq, t) = (message.seq, message.t);
         if !same {
@@ -339,7 +369,7 @@ impl Take<'_, '_> {
     }
 
     /// One part of a snapshot, and all of it when no more follow.
-    fn part(&mut self, epoch: String, message: &Message<'_>, batch: Batch) {
+    fn part(&mut self, epoch: String, message: &Message<'_>, batch: &Batch) {
         let seq = message.seq;
         let parts = self.device.parts.take();
         let parts = parts.filter(|parts| parts.epoch == epoch && parts.seq == seq);

@@ -22,6 +22,7 @@ mod board;
 mod fresh;
 mod intake;
 mod message;
+mod mqtt;
 mod settings;
 
 use std::{

@@ -74,18 +74,25 @@ pub(super) struct NewClient {
     pub(super) url: Box<str>,
     pub(super) agreement: Option<Agreement>,
     pub(super) worker: WorkerHandle,
-    /// The 101 answer, which goes out first.
+    /// The head of the answer, which goes out first.
     pub(super) head: Bytes,
     /// Replies wait for the feed's first frame.
     pub(super) held: bool,
+    /// It is an event stream.
+    pub(super) events: bool,
     pub(super) control_bytes: usize,
     pub(super) close_time: Duration,
 }
 
 impl Client {
     pub(super) fn new(new: NewClient) -> Self {
+        let (socket, bytes) = (new.socket.clone(), new.control_bytes);
+        let outlet = match new.events {
+            true => Outlet::of_events(socket, new.head, bytes),
+            false => Outlet::new(socket, new.head, new.held, bytes),
+        };
         Self {
-            outlet: Outlet::new(new.socket.clone(), new.head, new.held, new.control_bytes),
+            outlet,
             socket: new.socket,
             peer: new.peer,
             id: new.id,

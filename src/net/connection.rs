@@ -69,7 +69,8 @@ pub enum Answer {
     Response(Response),
     /// Its body is read, and then it is answered.
     Body(Body),
-    /// It becomes a WebSocket, if it asked for one in the right way.
+    /// It becomes a WebSocket, if it asked for one in the right way, or an event
+    /// stream.
     Upgrade(Upgrade),
 }
 
@@ -88,12 +89,14 @@ impl Body {
     }
 }
 
-/// A request that becomes a WebSocket.
+/// A request that becomes a WebSocket, or an event stream.
 pub struct Upgrade {
     id: u64,
     protocol: Option<String>,
     cursor: Option<Box<dyn Cursor>>,
     publisher: bool,
+    /// It becomes an event stream instead.
+    events: bool,
     open: Open,
 }
 
@@ -114,7 +117,20 @@ impl Upgrade {
         open: impl FnOnce(&Connection, &Request) -> H + Send + 'static,
     ) -> Self {
         let open: Open = Box::new(move |connection, request| Box::new(open(connection, request)));
-        Self { id: link::next_id(), protocol: None, cursor: None, publisher: false, open }
+        Self {
+            id: link::next_id(),
+            protocol: None,
+            cursor: None,
+            publisher: false,
+            events: false,
+            open,
+        }
+    }
+
+    /// A request that becomes an event stream (`text/event-stream`): what the
+    /// cursor gives goes out as it is, and what the client says is not heard.
+    pub fn events(cursor: Box<dyn Cursor>) -> Self {
+        Self { events: true, ..Self::new(|_, _| Silent).cursor(cursor) }
     }
 
     /// Names the subprotocol that was chosen among those offered.
@@ -170,11 +186,14 @@ pub(super) fn run(engine: &Engine, socket: &Arc<Socket>, slot: Slot, peer: Socke
         let conversation =
             Conversation { engine, socket: socket.clone(), peer, read: Vec::new(), misled: false };
         let Some(opening) = conversation.begin(slot) else { return };
-        let Opened { leave, mut handler, read, limits } = opening.open(engine);
+        let Opened { leave, mut handler, read, limits, events } = opening.open(engine);
         // The handshake went deeper than all that follows, and a stream may
         // stay for months.
         crate::sys::release_unused_stack();
         let limits = limits.as_deref().unwrap_or(&engine.limits);
+        if events {
+            return stream::run_events(&leave.0);
+        }
         stream::run(&leave.0, &mut *handler, read, limits, (&engine.stats, &engine.purse));
     });
     if catch_unwind(life).is_err() {
@@ -194,7 +213,7 @@ struct Conversation<'a> {
     misled: bool,
 }
 
-/// A conversation that becomes a WebSocket.
+/// A conversation that becomes a stream.
 struct Opening {
     socket: Arc<Socket>,
     slot: Slot,
@@ -438,18 +457,22 @@ impl Conversation<'_> {
         }
     }
 
-    /// The head of the 101 answer; takes a place among the streams.
+    /// The head of the answer to an upgrade; takes a place among the streams.
     fn accept_key(
         &self,
         request: &Request,
         upgrade: &Upgrade,
         slot: &Slot,
     ) -> Result<(String, Option<Agreement>), Response> {
-        let mut head = handshake::accept(request)?;
+        let shaken = if upgrade.events { None } else { Some(handshake::accept(request)?) };
         if slot.enter(Phase::Stream, None) == Err(Refusal::Full) {
             self.engine.stats.refused_full.increment();
             return Err(full());
         }
+        let Some(mut head) = shaken else {
+            let response = self.with_cross_origin(request, Response::event_stream());
+            return Ok((response.endless_head(), None));
+        };
         if let Some(protocol) = &upgrade.protocol {
             head += &format!("Sec-WebSocket-Protocol: {protocol}\r\n");
         }
@@ -549,13 +572,16 @@ pub(super) fn too_many() -> Response {
 }
 
 impl Opening {
-    /// From here on the connection is a WebSocket.
+    /// From here on the connection is a WebSocket, or an event stream.
     #[inline(never)]
     fn open(self, engine: &Engine) -> Opened {
         let Self { socket, slot, peer, read, request, upgrade, agreement, head } = self;
-        let Upgrade { id, protocol, cursor, publisher, open } = upgrade;
+        let Upgrade { id, protocol, cursor, publisher, events, open } = upgrade;
         let limits = &engine.limits;
         socket.prepare_stream(limits.send_buffer, limits.not_sent);
+        if events {
+            socket.end_when_unheard(limits.silence);
+        }
         engine.stats.streams.increment();
         let worker = engine.pool.for_new_client();
         let client = Arc::new(Client::new(NewClient {
@@ -569,6 +595,7 @@ impl Opening {
             worker: worker.clone(),
             head: Bytes::from(head),
             held: cursor.is_some(),
+            events,
             control_bytes: limits.control_bytes,
             close_time: limits.close_time,
         }));
@@ -576,20 +603,22 @@ impl Opening {
         // The peer may have left answers unread: its head waits like a frame does.
         client.outlet.drain(Instant::now());
         worker.join(client.clone(), cursor);
-        log::debug!("{peer}: a WebSocket");
+        let what = if events { "an event stream" } else { "a WebSocket" };
+        log::debug!("{peer}: {what}");
         let handler = open(&Connection::new(&client, client.id, peer), &request);
         let limits = publisher.then(|| Box::new(publishers(&engine.limits)));
-        Opened { leave, handler, read, limits }
+        Opened { leave, handler, read, limits, events }
     }
 }
 
-/// A WebSocket whose messages can be read.
+/// A stream whose other end can be heard.
 struct Opened {
     leave: Leave,
     handler: Box<dyn Handler>,
     read: Vec<u8>,
     /// Its own bounds, where they are wider than everyone's.
     limits: Option<Box<Limits>>,
+    events: bool,
 }
 
 /// The answer when all places are taken.

@@ -149,7 +149,7 @@ impl Frames {
 pub struct Bell(Arc<dyn Fn() + Send + Sync>);
 
 impl Bell {
-    pub(super) fn new(ring: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(ring: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(ring))
     }
 
@@ -175,6 +175,19 @@ pub fn text_frame(text: &str) -> Bytes {
 /// A message as one whole frame of a server, as [`text_frame`] does it.
 pub fn message_frame(message: &Message) -> Bytes {
     frame(message_opcode(message), message.as_bytes())
+}
+
+/// What a frame carries that [`text_frame`] has made; the bytes are shared.
+#[cfg(feature = "mqtt")]
+pub(crate) fn payload_of(frame: &Bytes) -> Bytes {
+    // RFC 6455 section 5.2: a length of 126 or 127 stands for one of 2 or 8
+    // bytes behind it.
+    let header = match frame.get(1).map(|length| length & 0x7f) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    };
+    frame.slice(header.min(frame.len())..)
 }
 
 pub(super) fn message_opcode(message: &Message) -> OpCode {

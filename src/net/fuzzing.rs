@@ -270,6 +270,7 @@ fn converse(sent: &[u8], agreement: Option<Agreement>, read_buffer: usize, early
         worker: worker(),
         head: Bytes::new(),
         held: false,
+        events: false,
         control_bytes: limits.control_bytes,
         close_time: limits.close_time,
     }));

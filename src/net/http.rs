@@ -456,6 +456,13 @@ impl Response {
         Self { status, headers: Vec::new(), body: Bytes::new() }
     }
 
+    /// A stream of events, which no proxy is to keep back.
+    pub(super) fn event_stream() -> Self {
+        Self::new(200, "text/event-stream", "")
+            .header("Cache-Control", "no-store")
+            .header("X-Accel-Buffering", "no")
+    }
+
     /// Adds a header. A value with a line break in it is left out: it would
     /// let whoever chose it write the rest of the head.
     pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
@@ -473,6 +480,15 @@ impl Response {
 
     /// The head as bytes.
     pub(super) fn head(&self, keep_alive: bool) -> String {
+        self.head_of(Some(self.body.len()), keep_alive)
+    }
+
+    /// The head of a body that goes on until the connection ends.
+    pub(super) fn endless_head(&self) -> String {
+        self.head_of(None, false)
+    }
+
+    fn head_of(&self, length: Option<usize>, keep_alive: bool) -> String {
         let reason = http::StatusCode::from_u16(self.status)
             .ok()
             .and_then(|status| status.canonical_reason())
@@ -481,8 +497,8 @@ impl Response {
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
-        if !matches!(self.status, 204 | 304) {
-            let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
+        if let Some(length) = length.filter(|_| !matches!(self.status, 204 | 304)) {
+            let _ = write!(head, "Content-Length: {length}\r\n");
         }
         // A sensor's text shown as it is must never be taken for markup.
         head.push_str("X-Content-Type-Options: nosniff\r\n");

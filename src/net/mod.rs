@@ -54,8 +54,6 @@ mod tls;
 pub(crate) const NO_TLS: &str =
     "this build has no TLS: the one of the packages has, or one with --features tls";
 
-#[cfg(feature = "mqtt")]
-pub(crate) use self::pipe::{Pipe, Place};
 pub(crate) use self::{
     connection::busy,
     dial::{Target, Wishes, dial},
@@ -74,4 +72,9 @@ pub use self::{
     server::{Ended, Handle, Listeners, start},
     stats::{Counter, Stats},
     tls::Tls,
+};
+#[cfg(feature = "mqtt")]
+pub(crate) use self::{
+    feed::payload_of,
+    pipe::{Pipe, Place},
 };

@@ -42,6 +42,9 @@ const COPIED: usize = 512;
 pub(super) enum Side {
     Server,
     Client,
+    /// The server of an event stream, which has no frames: what is pushed goes
+    /// out as it is, and a Close is a comment.
+    Events,
 }
 
 /// One frame to be sent: a piece that begins with the header, and the payload
@@ -179,6 +182,11 @@ impl Outlet {
         Self { socket, state, room: Condvar::new(), control_bytes, side: Side::Server }
     }
 
+    /// An outlet of an event stream.
+    pub(super) fn of_events(socket: Arc<Socket>, head: Bytes, control_bytes: usize) -> Self {
+        Self { side: Side::Events, ..Self::new(socket, head, false, control_bytes) }
+    }
+
     /// An outlet of a connection that we made ourselves.
     pub(super) fn of_client(socket: Arc<Socket>, control_bytes: usize) -> Self {
         Self { side: Side::Client, ..Self::new(socket, Bytes::new(), false, control_bytes) }
@@ -256,11 +264,7 @@ impl Outlet {
             return Sent::Closed;
         }
         match frame.first().map(|byte| OpCode::from(byte & 0x0f)) {
-            Some(OpCode::Control(Control::Close)) => {
-                state.closing = true;
-                state.close = frame;
-                self.tell_senders(&state);
-            }
+            Some(OpCode::Control(Control::Close)) => self.last_words(&mut state, frame),
             // Only the newest pong is of use (RFC 6455 section 5.5.3).
             Some(OpCode::Control(Control::Pong)) => state.pong = frame,
             _ => state.ping = frame,
@@ -268,14 +272,34 @@ impl Outlet {
         self.drain_locked(&mut state, now)
     }
 
-    /// Sends an empty Ping.
+    /// What goes out last.
+    fn last_words(&self, state: &mut State, words: Bytes) {
+        state.closing = true;
+        state.close = words;
+        self.tell_senders(state);
+    }
+
+    /// Sends an empty Ping; an event stream has none.
     pub(super) fn ping(&self, now: Instant) -> Sent {
+        if self.side == Side::Events {
+            return self.drain(now);
+        }
         self.control(self.whole(OpCode::Control(Control::Ping), &[]), now)
     }
 
     /// Ends the sending direction with a Close behind what waits. The first
     /// Close counts.
     pub(super) fn close(&self, payload: &[u8], now: Instant) -> Sent {
+        if self.side == Side::Events {
+            let mut state = self.lock();
+            if !state.closing && !state.broken {
+                // Behind the code stands the reason (RFC 6455 section 5.5.1).
+                let reason = payload.get(2..).unwrap_or_default();
+                let comment = [b": ", reason, b"\n\n"].concat();
+                self.last_words(&mut state, comment.into());
+            }
+            return self.drain_locked(&mut state, now);
+        }
         self.control(self.whole(OpCode::Control(Control::Close), payload), now)
     }
 

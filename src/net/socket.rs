@@ -8,6 +8,7 @@ use std::{
     net::{Shutdown, TcpStream},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::OnceLock,
+    time::Duration,
 };
 
 use nix::{
@@ -156,6 +157,13 @@ impl Socket {
         // The kernel doubles the value for its own bookkeeping (socket(7)).
         let _ = setsockopt(&self.fd, sockopt::SndBuf, &(send_buffer / 2));
         let _ = crate::sys::set_not_sent_low_water(self.fd.as_fd(), not_sent);
+    }
+
+    /// Has the kernel end the connection when what was sent is not acknowledged
+    /// for so long: of a peer that has no pongs nothing else is heard.
+    pub(super) fn end_when_unheard(&self, time: Duration) {
+        let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        let _ = setsockopt(&self.fd, sockopt::TcpUserTimeout, &millis);
     }
 }
 

@@ -77,6 +77,21 @@ pub(super) fn run(
     stream.socket.get_mut().wire.linger(event.was_clean);
 }
 
+/// Waits for the end of an event stream. Its client has nothing to say: a
+/// little is read over.
+pub(super) fn run_events(client: &Client) {
+    let mut left = Limits::LINGER_BYTES;
+    let mut buffer = [0; 256];
+    while left > 0 {
+        match client.socket.receive(&mut buffer) {
+            Ok(0) | Err(_) => break,
+            Ok(length) => left = left.saturating_sub(length),
+        }
+    }
+    client.over.store(true, Relaxed);
+    client.socket.shutdown(Shutdown::Both);
+}
+
 struct Stream<'a> {
     socket: WebSocket<Inlet>,
     client: &'a Arc<Client>,

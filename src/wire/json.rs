@@ -80,7 +80,7 @@ pub(super) fn serialize_number<S: Serializer>(
 
 /// Readings with the digits that their channel's precision has: of one that is
 /// single, as few as tell its readings apart.
-struct Shown<'a, T: ?Sized>(&'a T, &'a Channel);
+pub(super) struct Shown<'a, T: ?Sized>(pub(super) &'a T, pub(super) &'a Channel);
 
 impl Serialize for Shown<'_, Value> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -157,7 +157,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-struct List<'a>(&'a [&'a ChannelState]);
+pub(super) struct List<'a>(pub(super) &'a [&'a ChannelState]);
 
 impl Serialize for List<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -329,8 +329,8 @@ pub(super) fn newest_of(
 }
 
 /// The body of `/api/latest`: a snapshot in one piece.
-pub fn latest(seq: u64, channels: &[ChannelState], wall_of: impl Fn(BootTime) -> f64) -> String {
-    struct Values<'a>(&'a [ChannelState]);
+pub fn latest(seq: u64, channels: &[&ChannelState], wall_of: impl Fn(BootTime) -> f64) -> String {
+    struct Values<'a>(&'a [&'a ChannelState]);
     impl Serialize for Values<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let with_value = self.0.iter().filter(|state| !state.value.is_null());
@@ -637,7 +637,7 @@ mod tests {
         batch.set(a, f64::from(0.1_f32));
         let seq = publisher.publish(batch);
         let view = hub.view();
-        let last = latest(seq, view.channels(), |at| Fixed.wall_of(at));
+        let last = latest(seq, &view.channels().iter().collect::<Vec<_>>(), |at| Fixed.wall_of(at));
         assert!(last.ends_with(r#""values":{"a":0.1}}"#), "{last}");
         assert_eq!(newest(seq, true, view.channels().iter(), |at| Fixed.wall_of(at)), [last]);
     }
@@ -673,7 +673,10 @@ mod tests {
         let expected =
             r#"{"type":"data","seq":1,"t":1763796000.5,"snapshot":true,"values":{"cpu/usage":12}}"#;
         assert_eq!(newest(seq, true, view.channels().iter(), |at| Fixed.wall_of(at)), [expected]);
-        assert_eq!(latest(seq, view.channels(), |at| Fixed.wall_of(at)), expected);
+        assert_eq!(
+            latest(seq, &view.channels().iter().collect::<Vec<_>>(), |at| Fixed.wall_of(at)),
+            expected
+        );
     }
 
     #[test]

@@ -31,6 +31,13 @@ pub struct Subscription {
     pub places: Option<Places>,
 }
 
+impl Subscription {
+    /// Every batch of all channels, from a place on.
+    pub fn all_since(since: Since) -> Self {
+        Self { filters: Filters::all(), pace: None, since: Some(since), places: None }
+    }
+}
+
 /// The last batch that a client has of each device.
 pub type Places = HashMap<String, Since>;
 
@@ -72,7 +79,7 @@ impl Pace {
     }
 }
 
-/// Reads the query of `/ws`; `None` when it asks for nothing in particular.
+/// Reads the query of `/ws` and `/events`; `None` when it asks for nothing in particular.
 /// Without `channels` it is for all.
 ///
 /// # Errors
@@ -91,7 +98,7 @@ pub fn from_query(text: &str) -> Result<Option<Subscription>> {
             other => {
                 let other: String = other.chars().take(40).collect();
                 return Err(Error::Setting(format!(
-                    "/ws knows no {other:?}; it takes channels, max_hz and since"
+                    "a stream knows no {other:?}; it takes channels, max_hz and since"
                 )));
             }
         }
@@ -100,7 +107,11 @@ pub fn from_query(text: &str) -> Result<Option<Subscription>> {
     Ok(some.then_some(asked))
 }
 
-fn since(text: &str) -> Result<Since> {
+/// Reads a place, as in `9f86d081884c7d65:1041`.
+///
+/// # Errors
+/// [`Error::Setting`] says what it looks like.
+pub fn since(text: &str) -> Result<Since> {
     let place = text
         .split_once(':')
         .and_then(|(epoch, seq)| Some(Since { epoch: epoch.to_owned(), seq: seq.parse().ok()? }));
@@ -306,7 +317,7 @@ mod tests {
             ("max_hz=NaN", "max_hz is a number"),
             ("since=9f", "EPOCH:SEQ"),
             ("since=9f:-1", "EPOCH:SEQ"),
-            ("filter=x", r#"/ws knows no "filter""#),
+            ("filter=x", r#"a stream knows no "filter""#),
         ] {
             let error = from_query(query).expect_err(query).to_string();
             assert!(error.contains(hint), "{query}: {error}");

@@ -28,7 +28,7 @@ fn the_api_answers_with_json_and_metrics_with_prometheus() {
     let channels: serde_json::Value = serde_json::from_str(channels.text()).expect("JSON");
     assert_eq!(channels["epoch"], board.hub.epoch());
     assert_eq!(channels["channels"][0]["name"], "count");
-    assert!(get(address, "/metrics").text().contains("boardcast_reading{channel=\"count\""));
+    assert!(get(address, "/metrics").text().contains("boardcast_channel_up{channel=\"count\""));
     assert_eq!(get(address, "/healthz").status, 200);
 }
 

@@ -22,8 +22,10 @@ mod crowd;
 mod deflate;
 mod delivery;
 mod doctor;
+mod events;
 mod feeds;
 mod fixture;
+mod fleet;
 mod found;
 mod halfopen;
 mod history;
@@ -44,6 +46,7 @@ mod mqtt_source;
 #[cfg(debug_assertions)]
 mod planted;
 mod platform;
+mod prometheus;
 mod rules;
 mod sandbox;
 #[cfg(feature = "tls")]
@@ -64,5 +67,7 @@ mod tls_stress;
 mod trouble;
 #[cfg(feature = "tls")]
 mod tunnel;
+#[cfg(feature = "mqtt")]
+mod uplink;
 mod watch;
 mod websocket;

@@ -16,7 +16,7 @@ use std::{collections::HashMap, time::Instant};
 
 use bytes::Bytes;
 
-use super::{Encoding, Key, Viewer, text_frame, text_frames};
+use super::{Encoding, Key, Viewer};
 use crate::{
     app::selection::{Mask, Share},
     message::Message,
@@ -24,7 +24,10 @@ use crate::{
     telemetry::{
         Batch, BootTime, ChannelState, DeviceId, DeviceState, Devices, Origin, View, What,
     },
-    wire::{binary, fleet, json, subscribe::Places},
+    wire::{
+        binary, fleet, json,
+        subscribe::{Places, Since},
+    },
 };
 
 /// So much is made of descriptions and snapshots under one lock, in bytes,
@@ -34,7 +37,7 @@ const TURNS: usize = 256;
 
 /// What a client of a fleet's hub has beside its cursor.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Standing {
     /// Devices that the client is to be told of before the next batch; the
     /// last one comes first.
     turns: Vec<Turn>,
@@ -65,6 +68,9 @@ struct Turn {
     show: bool,
     /// Before these, that it lost some: from this number on, if that is known.
     lost: Option<Option<u64>>,
+    /// What the client has of a start that was not known here when it came; it
+    /// may be by the device's turn.
+    since: Option<Since>,
 }
 
 /// How a client may go on with a device.
@@ -78,7 +84,7 @@ enum Resume {
     Lost(u64),
 }
 
-impl Place {
+impl Standing {
     /// Whether devices wait for their turn.
     pub(super) fn has_turns(&self) -> bool {
         !self.turns.is_empty()
@@ -124,11 +130,17 @@ impl Place {
         let mut unheard = std::mem::take(&mut self.unheard);
         unheard.retain(|name, since| {
             let device = devices.named(name);
-            let Some((device, run)) = device.and_then(|d| Some((d, d.run.as_ref()?))) else {
-                return true;
-            };
-            if *run.epoch == *since.epoch {
-                self.note(device, (run.number, since.seq), head);
+            let Some(device) = device.filter(|device| device.run.is_some()) else { return true };
+            match can_resume(device, &since.epoch, since.seq, false) {
+                Resume::Behind(run, seq) => self.note(device, (run, seq), head),
+                Resume::Lost(from) => self.turns.push(Turn {
+                    device: device.id,
+                    describe: true,
+                    show: true,
+                    lost: Some(Some(from)),
+                    since: None,
+                }),
+                Resume::Anew => {}
             }
             false
         });
@@ -150,7 +162,7 @@ impl Viewer {
     /// All devices, for a newcomer.
     pub(super) fn greet_with_devices(&mut self, devices: Devices<'_>) {
         let texts = fleet::devices(devices.list().iter(), std::iter::empty());
-        self.first.extend(text_frames(&texts));
+        self.first.extend(self.frames(&texts, None));
     }
 
     /// From here on the client gets what it selects of each device, from the
@@ -158,12 +170,12 @@ impl Viewer {
     pub(super) fn restart_fleet(&mut self, view: &View<'_>, devices: Devices<'_>) {
         self.seq = view.seq();
         let Some(place) = &mut self.fleet else { return };
-        **place = Place::default();
+        **place = Standing::default();
         if self.selection.filters().is_empty() {
             return;
         }
         let all = devices.list().iter().rev();
-        let turn = |id| Turn { device: id, describe: true, show: true, lost: None };
+        let turn = |id| Turn { device: id, describe: true, show: true, lost: None, since: None };
         place.turns.extend(all.map(|device| turn(device.id)));
     }
 
@@ -197,6 +209,7 @@ impl Viewer {
                 Resume::Anew => {
                     let same = device.run.as_ref().is_some_and(|run| *run.epoch == *since.epoch);
                     recovered &= same;
+                    turn.since = Some(since.clone());
                 }
                 Resume::Lost(from) => {
                     turn.lost = Some(Some(from));
@@ -225,7 +238,7 @@ impl Viewer {
             }
             if !self.has_turns() {
                 let wall = self.shared.hub.clock().wall();
-                return self.first.push_back(text_frame(&json::heartbeat(self.seq, wall)));
+                return self.first.push_back(self.frame(&json::heartbeat(self.seq, wall), None));
             }
         }
     }
@@ -236,15 +249,26 @@ impl Viewer {
             return;
         }
         if turn.describe {
-            self.first.extend(text_frames(&json::channels(channels.clone())));
+            self.first.extend(self.frames(&json::channels(channels.clone()), None));
         }
         let Some(run) = device.run.as_ref().filter(|_| turn.show) else { return };
-        if let Some(from) = turn.lost.filter(|_| self.pacer.is_none()) {
-            self.first.push_back(text_frame(&fleet::gap(run, from, device.seq)));
+        let since = turn.since.as_ref().filter(|since| *since.epoch == *run.epoch);
+        let lost = match since {
+            Some(since) if since.seq >= device.seq => {
+                if let Some(place) = &mut self.fleet {
+                    place.note(device, (run.number, since.seq), view.seq());
+                }
+                return;
+            }
+            Some(since) => Some(Some(since.seq + 1)),
+            None => turn.lost,
+        };
+        if let Some(from) = lost.filter(|_| self.pacer.is_none()) {
+            self.first.push_back(self.frame(&fleet::gap(run, from, device.seq), None));
         }
         let with_value = channels.filter(|state| !state.value.is_null());
         let texts = fleet::newest(run, device.seq, device.t.unwrap_or_default(), true, with_value);
-        self.first.extend(text_frames(&texts));
+        self.first.extend(self.frames(&texts, None));
         if let Some(place) = &mut self.fleet {
             place.note(device, (run.number, device.seq), view.seq());
         }
@@ -266,16 +290,25 @@ impl Viewer {
             let (entry, start) = device.evicted;
             let had = place.had.get(&device.id).map(|had| had.upto);
             let had = had.filter(|had| had.0 == run.number);
-            // What is lost of an older start is: the ring has the newer one's snapshot.
-            if entry <= self.seq
-                || start != run.number
-                || had.is_some_and(|had| had.1 >= device.kept_after)
-            {
+            if entry <= self.seq || had.is_some_and(|had| had.1 >= device.kept_after) {
+                continue;
+            }
+            if start != run.number {
+                // The ring has the newer start's snapshot; what it still has of
+                // the older one follows on nothing.
+                if had.is_none() {
+                    place.note(device, (run.number - 1, u64::MAX), view.seq());
+                }
                 continue;
             }
             let from = had.map(|had| had.1 + 1);
-            let turn = Turn { device: device.id, describe: false, show: true, lost: Some(from) };
-            place.turns.push(turn);
+            place.turns.push(Turn {
+                device: device.id,
+                describe: false,
+                show: true,
+                lost: Some(from),
+                since: None,
+            });
         }
         self.seq = view.oldest() - 1;
     }
@@ -284,11 +317,11 @@ impl Viewer {
     pub(super) fn news(&self, view: &View<'_>, devices: Devices<'_>, from: u64) -> Vec<Bytes> {
         let list = devices.list();
         let changed = list.iter().filter(|device| device.version > from);
-        let mut frames = text_frames(&fleet::devices(changed, devices.gone_since(from)));
+        let mut frames = self.frames(&fleet::devices(changed, devices.gone_since(from)), None);
         let mask = self.selection.mask(view.channels());
         for device in list.iter().filter(|device| device.channels_version > from) {
             let changed = selected(view, device, &mask).filter(|state| state.version > from);
-            frames.extend(text_frames(&json::channels(changed)));
+            frames.extend(self.frames(&json::channels(changed), None));
         }
         frames
     }
@@ -341,7 +374,7 @@ impl Viewer {
                     continue;
                 }
             }
-            frames.extend(text_frames(&fleet::newest(run, seq, t, false, changed)));
+            frames.extend(self.frames(&fleet::newest(run, seq, t, false, changed), None));
         }
         frames
     }
@@ -351,14 +384,15 @@ impl Viewer {
         let batch = view.batch(seq)?;
         let Some(origin) = view.origin(seq) else { return Some(mask.share_of(batch)) };
         let device = view.devices().and_then(|devices| devices.get(origin.run.device));
-        Some(match (device, origin.what) {
-            // Forgotten meanwhile.
-            (None, _) => Share::Nothing,
-            (Some(device), What::Gap(_)) => {
-                let any = selected(view, device, mask).next().is_some();
-                if any { Share::Whole } else { Share::Nothing }
-            }
-            _ => mask.share_of(batch),
+        // Forgotten meanwhile.
+        let Some(device) = device else { return Some(Share::Nothing) };
+        let any = || selected(view, device, mask).next().is_some();
+        Some(match origin.what {
+            What::Gap(_) if any() => Share::Whole,
+            // Even an empty one: it ends the gap.
+            What::Snapshot if any() => mask.share_of(batch).max(Share::Part),
+            What::Data => mask.share_of(batch),
+            _ => Share::Nothing,
         })
     }
 
@@ -376,7 +410,7 @@ impl Viewer {
             }
             _ => fleet::data(origin, batch, channels, &select),
         };
-        Some(text_frame(&text))
+        Some(self.frame(&text, None))
     }
 }
 

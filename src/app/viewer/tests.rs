@@ -286,6 +286,31 @@ fn clients_share_bytes_where_they_get_the_same() {
 }
 
 #[test]
+fn event_streams_share_theirs_and_never_those_of_websockets() {
+    let board = Board::new(&["a", "b"]);
+    let now = Instant::now();
+    let asked = [(Encoding::Events, ""), (Encoding::Events, "channels=%2B"), (Encoding::Json, "")];
+    let mut viewers = asked.map(|(encoding, query)| board.asking(encoding, query).0);
+    let last = |viewers: &mut [Viewer]| -> Vec<_> {
+        viewers.iter_mut().map(|v| fill(v, now).pop().expect("a frame")).collect()
+    };
+    board.publish(&[(0, 1.0)]);
+    let snapshots = last(&mut viewers);
+    assert!(snapshots[0].starts_with(b"id: ") && !snapshots[2].starts_with(b"id: "));
+    for viewer in &mut viewers {
+        take_all(viewer, now);
+    }
+    board.publish(&[(0, 1.0), (1, 1.0)]);
+    let batches = last(&mut viewers);
+    assert_eq!(batches[0].as_ptr(), batches[1].as_ptr(), "encoded twice");
+    assert!(batches[0].starts_with(b"id: ") && batches[2].starts_with(&[0x81]));
+    let later = now + HEARTBEAT + Duration::from_secs(1);
+    viewers.iter_mut().for_each(|viewer| drop(take_all(viewer, now)));
+    let beat = fill(&mut viewers[0], later).pop().expect("a heartbeat");
+    assert!(beat.starts_with(b": heartbeat\nid: ") && beat.ends_with(b":2\n\n"), "{beat:?}");
+}
+
+#[test]
 fn a_new_subscription_replaces_the_old_one() {
     let board = Board::new(&["a", "b"]);
     board.publish(&[(0, 1.0), (1, 2.0)]);

@@ -20,6 +20,7 @@ use crate::{
     mqtt::Broker,
     net::Target,
     sources::configured::{Kind, SourceSettings},
+    uplink::UplinkSettings,
 };
 
 /// What may be done below a path; several together.
@@ -143,6 +144,7 @@ pub(super) fn of(config: &Config, asked: &Request, socket: Option<&Path>) -> Vec
         needs.source(source, &config.root);
     }
     needs.boards(&config.fleet);
+    needs.uplink(&config.uplink);
     needs.0
 }
 
@@ -233,6 +235,20 @@ impl Needs {
         }
         if let Some(path) = &fleet.authority {
             self.beside("board_authority", path, Access::READ);
+        }
+    }
+
+    fn uplink(&mut self, uplink: &UplinkSettings) {
+        let Some(broker) = &uplink.broker else { return };
+        self.broker("mqtt", broker, uplink.authority.is_none());
+        let files = [
+            ("mqtt_password_file", uplink.password_path()),
+            ("mqtt_authority", uplink.authority.clone()),
+        ];
+        for (whose, path) in files {
+            if let Some(path) = path {
+                self.beside(whose, &path, Access::READ);
+            }
         }
     }
 
@@ -381,6 +397,27 @@ mod tests {
         {
             assert_eq!(in_folder("x.toml", access).is_within(&needs), expected);
         }
+    }
+
+    #[cfg(feature = "mqtt")]
+    #[test]
+    fn the_way_out_needs_its_broker_and_the_files_that_speak_for_it() {
+        let folder = std::env::temp_dir().canonicalize().expect("it is there");
+        let told = |uplink| {
+            let config = Config { uplink, ..Config::default() };
+            let all = of(&config, &Request::default(), None);
+            all.iter().map(ToString::to_string).filter(|n| n.contains("mqtt")).collect::<Vec<_>>()
+        };
+        assert_eq!(told(UplinkSettings::default()), [""; 0]);
+        let uplink = UplinkSettings {
+            broker: Some("mqtt://10.0.0.5:1884".parse().expect("a broker")),
+            password_file: Some(folder.join("password")),
+            ..UplinkSettings::default()
+        };
+        let password = format!("mqtt_password_file: {}", folder.display());
+        assert_eq!(told(uplink.clone()), ["mqtt: TCP port 1884", &password]);
+        let broker = Some("mqtt://[::1]".parse().expect("a broker"));
+        assert_eq!(told(UplinkSettings { broker, ..uplink })[0], "mqtt: TCP port 1883");
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn push(address: SocketAddr, body: &str) -> (u16, String) {
 fn metrics_are_whole(address: SocketAddr) -> String {
     let page = get(address, "/metrics").text().to_owned();
     let label = r#"[a-z_]+="([^"\\\n]|\\["\\n])*""#;
-    let line = format!(r"^boardcast_[a-z_]+(\{{{label}(,{label})*\}})? -?[0-9.e+-]+$");
+    let line = format!(r"^boardcast_[a-z0-9_]+(\{{{label}(,{label})*\}})? -?[0-9.e+-]+$");
     let line = Regex::new(&line).expect("a pattern");
     for text in page.lines().filter(|text| !text.starts_with("# ")) {
         assert!(line.is_match(text), "{text:?}");
