@@ -16,7 +16,7 @@ const USUAL: Vital[] = [
   { title: 'Memory', filters: ['mem/used'] },
 ];
 /** As many as a tile has room for. */
-const MOST_VITALS = 4;
+const MOST_VITALS = 3;
 /** As often the overview asks for them, and no more. */
 export const VITALS_HZ = 1;
 /** Points of a sparkline. */

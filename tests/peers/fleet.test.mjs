@@ -8,7 +8,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
 import { test } from './deadline.mjs';
-import { launch, PHONE, Tab } from './browser.mjs';
+import { DESKTOP, launch, PHONE, Tab } from './browser.mjs';
 import { FleetServer } from './fleetserver.mjs';
 import { Board, Fleet } from './program.mjs';
 
@@ -134,10 +134,20 @@ test('a board that falls silent is stale, one that dies is offline, and back it 
   assert.equal(await tab.page.textContent('#pill'), 'offline');
   assert.match(await tab.page.textContent('#count'), /^offline: /);
   assert.equal(await tab.page.textContent('#announcement'), 'This device is offline');
+  const own = await Tab.open(t, browser);
+  await own.page.goto(`${fleet.origin}/#/device/c`);
+  await own.page.waitForSelector('body[data-device="offline"]');
+  await own.live('uptime', 'mem/used');
   await tab.page.click('#back');
   await say(tab, 'offline', 'c');
 
   await known.c.again(t);
+  await own.page.waitForSelector('body[data-device="online"]');
+  for (let i = 0; i < 2; i += 1) await own.changes('uptime');
+  // Behind the hole, and no line leads across.
+  await own.page.waitForSelector('[data-headline="mem"] .plot[data-breaks="1"]');
+  assert.equal(await own.page.isVisible('[data-health="stale"]'), false);
+  nothingWrong(own, fleet.address);
   await say(tab, 'online', 'a', 'b', 'c');
   await tab.page.waitForFunction(hasVitals, 'c');
   assert.deepEqual(await tab.page.evaluate(order), ['a', 'b', 'c']);
@@ -272,14 +282,17 @@ test('what the overview looks like', { skip: !process.env.SCREENSHOTS }, async (
   const how = { shed: { status: 'offline', t: now - 8000, reason: 'no connection: refused' }, pump: { status: 'stale', t: now - 14 } };
   const devices = names.map((name) => ({ name, status: 'online', ...how[name] }));
   const fleet = await FleetServer.start(t, devices, [...VITALS.slice(0, 2), { name: 'mem/used', unit: 'B' }]);
-  const light = await Tab.open(t, browser);
+  const light = await Tab.open(t, browser, { ...DESKTOP, height: 540 });
   const dark = await Tab.open(t, browser, PHONE);
   await dark.page.emulateMedia({ colorScheme: 'dark' });
   for (const tab of [light, dark]) {
     await tab.page.goto(fleet.origin);
     await tab.page.waitForFunction(hasVitals, 'gate');
   }
-  for (let i = 0; i < 62; i += 1) fleet.tick();
+  // Each at a level of its own, with a little unrest.
+  const levels = { 'cpu/usage': (i) => 6 + ((i * 37) % 60), 'thermal/cpu': (i) => 41 + ((i * 7) % 17), 'mem/used': (i) => 2.2e8 + ((i * 53) % 17) * 1.05e8 };
+  const value = ({ name }, channel) => levels[channel.name](names.indexOf(name)) * (1 + (Math.random() - 0.5) / (channel.name === 'cpu/usage' ? 1 : 50));
+  for (let i = 0; i < 62; i += 1) fleet.tick((device, channel) => Number(value(device, channel).toFixed(1)));
   for (const tab of [light, dark]) await tab.page.waitForFunction(() => document.querySelector('[data-device=gate] polyline')?.points.length > 40);
   await picture(light, 'fleet.png');
   await picture(dark, 'fleet-phone-dark.png');

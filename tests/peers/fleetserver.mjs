@@ -80,14 +80,14 @@ export class FleetServer {
     return { type: 'data', device: name, epoch, seq, t, values: Object.fromEntries(this.#channels.map((channel) => [`${name}/${channel.name}`, value(channel)])) };
   }
 
-  /** A batch of each device that is online. */
-  tick() {
+  /** A batch of each device that is online; `value` gets the device and the channel. */
+  tick(value = () => Math.round(Math.random() * 1000) / 10) {
     this.#seq += 1;
     const t = Date.now() / 1000;
     for (const device of this.#devices.values()) {
       if (device.status !== 'online') continue;
       Object.assign(device, { seq: this.#seq, t });
-      const text = JSON.stringify(this.#data(device, () => Math.round(Math.random() * 1000) / 10));
+      const text = JSON.stringify(this.#data(device, (channel) => value(device, channel)));
       for (const socket of this.#sockets) socket.send(text);
     }
   }
