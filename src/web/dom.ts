@@ -33,8 +33,14 @@ export function setAttribute(element: Element, name: string, value: string | nul
 export function arrange(parent: Element, wanted: readonly Element[]): void {
   const keep = new Set(wanted);
   for (const child of [...parent.children]) if (!keep.has(child)) child.remove();
-  wanted.forEach((child, i) => {
-    const there = parent.children[i] ?? null;
-    if (there !== child) parent.insertBefore(child, there);
-  });
+  let there = parent.firstElementChild;
+  for (const child of wanted) {
+    // One that has to go further down would otherwise have all behind it moved up, one by one.
+    if (there !== child && there?.nextElementSibling === child) {
+      there.remove();
+      there = child;
+    }
+    if (there === child) there = child.nextElementSibling;
+    else parent.insertBefore(child, there);
+  }
 }

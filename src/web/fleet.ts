@@ -1,18 +1,33 @@
 // What the overview knows of each device: how it is doing, a few vitals, and the last minute of one. Without a document.
 
-import type { Data, Device, DeviceStatus } from '../../clients/js/src/protocol.js';
+import { faultOf, matches } from '../../clients/js/src/filter.js';
+import type { Data, Device, DeviceStatus, Value } from '../../clients/js/src/protocol.js';
 
-/** What the overview asks for; the server sends nothing else. */
-export const VITALS = ['+/cpu/usage', '+/cpu/temperature', '+/thermal/+', '+/mem/used'];
-/** As often, and no more. */
+/** One number of a tile: the first of a device's channels that the first of these filters selects which selects any. */
+export interface Vital {
+  /** What stands above it; '': the channel's own name. */
+  title: string;
+  filters: string[];
+}
+
+const USUAL: Vital[] = [
+  { title: 'CPU', filters: ['cpu/usage'] },
+  { title: 'Temperature', filters: ['cpu/temperature', 'thermal/+'] },
+  { title: 'Memory', filters: ['mem/used'] },
+];
+/** As many as a tile has room for. */
+const MOST_VITALS = 3;
+/** As often the overview asks for them, and no more. */
 export const VITALS_HZ = 1;
 /** Points of a sparkline. */
 export const POINTS = 60;
 
-export interface Vital {
-  title: string;
-  unit: string;
-  value: number;
+/** The vitals that an address asks for, as in `?vitals=room/temperature,door/+`; the usual ones, where it names none. */
+export function chosenVitals(search: string): Vital[] {
+  // In a query a plus is a space, which no filter has.
+  const asked = (new URLSearchParams(search).get('vitals') ?? '').replace(/ /g, '+').split(',');
+  const filters = asked.filter((filter) => faultOf(`+/${filter}`) === null);
+  return filters.length === 0 ? USUAL : filters.slice(0, MOST_VITALS).map((filter) => ({ title: '', filters: [filter] }));
 }
 
 export interface Entry {
@@ -24,7 +39,9 @@ export interface Entry {
   /** When that arrived, in the browser's milliseconds; `null`: before this page came. */
   arrivedAt: number | null;
   /** By the channel's name within the device. */
-  values: Map<string, number>;
+  values: Map<string, Value>;
+  /** The channel of each vital, by that name; `undefined` where the device has none. */
+  vitals: (string | undefined)[];
   /** The newest of the first vital, oldest first; `null` where none came. */
   recent: (number | null)[];
   /** Counts every change that could be seen. */
@@ -39,6 +56,13 @@ export class Fleet {
   /** Counts changes to the set of devices and to their states. */
   shape = 0;
 
+  constructor(readonly vitals: readonly Vital[] = USUAL) {}
+
+  /** What the overview asks for; the server sends nothing else. */
+  get filters(): string[] {
+    return this.vitals.flatMap(({ filters }) => filters.map((filter) => `+/${filter}`));
+  }
+
   meet(devices: readonly Device[]): void {
     for (const { name, status, reason = '', t, epoch } of devices) {
       this.shape += 1;
@@ -48,7 +72,7 @@ export class Fleet {
       }
       const entry = this.devices.get(name);
       if (!entry) {
-        this.devices.set(name, { name, status, reason, t, arrivedAt: null, values: new Map(), recent: [], version: 1 });
+        this.devices.set(name, { name, status, reason, t, arrivedAt: null, values: new Map(), vitals: [], recent: [], version: 1 });
         continue;
       }
       Object.assign(entry, { status, reason, version: entry.version + 1 });
@@ -64,12 +88,14 @@ export class Fleet {
     entry.t = t;
     // A snapshot may be of a device that has been silent for hours.
     if (!snapshot) entry.arrivedAt = nowMs;
+    const known = entry.values.size;
     for (const [name, column] of values) {
-      const value = column[column.length - 1];
-      if (typeof value === 'number' && !Number.isNaN(value)) entry.values.set(name.slice(entry.name.length + 1), value);
+      const value = column[column.length - 1] ?? null;
+      if (value !== null && !Number.isNaN(value)) entry.values.set(name.slice(entry.name.length + 1), value);
     }
-    const [first] = vitalsOf(entry);
-    if (!snapshot || entry.recent.length === 0) push(entry, first?.value ?? null);
+    if (entry.values.size > known) entry.vitals = this.vitals.map((vital) => channelOf(vital, entry.values));
+    const first = entry.values.get(entry.vitals[0] ?? '');
+    if (!snapshot || entry.recent.length === 0) push(entry, typeof first === 'number' ? first : null);
     entry.version += 1;
   }
 
@@ -77,6 +103,14 @@ export class Fleet {
   lose(device: string): void {
     const entry = this.devices.get(device);
     if (entry) push(entry, null);
+  }
+
+  /** The overview hears of none for a while. */
+  pause(): void {
+    for (const entry of this.devices.values()) {
+      push(entry, null);
+      entry.arrivedAt = null;
+    }
   }
 
   /** What needs somebody's eye comes first: who is away, the longest away first; then all others by name. */
@@ -100,23 +134,19 @@ export class Fleet {
 }
 
 function push({ recent }: Entry, value: number | null): void {
+  if (value === null && (recent[recent.length - 1] ?? null) === null) return; // One hole is enough.
   recent.push(value);
   if (recent.length > POINTS) recent.shift();
 }
 
-/** The vitals that a device has, the most telling first. */
-export function vitalsOf({ values }: Entry): Vital[] {
-  const vital = (title: string, unit: string, name: string | undefined): Vital[] => {
-    const value = name === undefined ? undefined : values.get(name);
-    return value === undefined ? [] : [{ title, unit, value }];
-  };
-  const zones = [...values.keys()].filter((name) => name.startsWith('thermal/'));
-  const zone = zones.find((name) => /cpu|soc|pkg|core/i.test(name)) ?? zones[0];
-  return [
-    ...vital('CPU', '%', 'cpu/usage'),
-    ...vital('Temperature', 'Cel', values.has('cpu/temperature') ? 'cpu/temperature' : zone),
-    ...vital('Memory', 'B', 'mem/used'),
-  ];
+function channelOf({ filters }: Vital, values: ReadonlyMap<string, Value>): string | undefined {
+  for (const filter of filters) {
+    const names = [...values.keys()].filter((name) => matches(filter, name));
+    // Of a chip's many zones the one that everybody means.
+    const best = names.find((name) => /cpu|soc|pkg|core/i.test(name)) ?? names[0];
+    if (best !== undefined) return best;
+  }
+  return undefined;
 }
 
 /** `now`, `12 s`, `5 min`, `3 h`, `2 d`: how long ago, for people. */
@@ -128,10 +158,8 @@ export function ago(seconds: number): string {
   return s < 48 * 3600 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86_400)} d`;
 }
 
-/** The points of a line in a box of 60 by 20, one text a piece; from 0 to 100 where the values are within. */
-export function sparkline(recent: readonly (number | null)[]): string[] {
-  const numbers = recent.filter((value): value is number => value !== null);
-  const [low, high] = [Math.min(0, ...numbers), Math.max(100, ...numbers)];
+/** The points of a line in a box of 60 by 20, one text a piece, on a scale from `low` to `high`. */
+export function sparkline(recent: readonly (number | null)[], [low, high]: readonly [number, number]): string[] {
   const lines: string[][] = [[]];
   recent.forEach((value, i) => {
     if (value === null) return void lines.push([]);

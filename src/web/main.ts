@@ -14,9 +14,11 @@ import { chosenSeconds } from './window';
 const store = new Store();
 const page = new PageView(store);
 // A page that was opened with one shows it to the stream, too; others have the cookie of /login.
-const token = new URLSearchParams(location.search).get('token');
+const query = new URLSearchParams(location.search);
+const token = query.get('token');
+query.delete('token');
 // A secret must not stay where it is shown, copied and kept.
-if (token !== null) history.replaceState(null, '', location.pathname + location.hash);
+if (token !== null) history.replaceState(null, '', `${location.pathname}?${query}`.replace(/\?$/, '') + location.hash);
 // Nothing is asked for before it is known who answers: of a fleet, everything would be too much.
 const options = { channels: [], binary: true, ...(token !== null && { token }) };
 const board = new Board(undefined, options, { base: location.href });
@@ -30,10 +32,12 @@ const past = new Past(async (query) => {
   return historyOf(await board.history({ ...query, channels: `${device}/#` }), device);
 }, store);
 const seconds = chosenSeconds(byId('window'), () => lookBack());
-const ticker = new Ticker((now) => {
+const ticker = new Ticker(draw);
+
+function draw(now: number): void {
   page.update(board, fleet?.about() ?? aboutBoard(store, board.status === 'live'), seconds(), now);
   fleet?.update(now);
-});
+}
 
 function lookBack(): void {
   ticker.request();
@@ -48,8 +52,9 @@ board.addEventListener('open', ({ hello }) => {
     fleet = new FleetPage(board, store, () => {
       joined = true;
       past.forget();
-      ticker.request();
+      draw(performance.now());
     });
+    fleet.route();
   } else if (!met) {
     board.subscribe(['#']).catch(() => {}); // The page is being closed.
   } else if (hello.fleet !== (fleet !== null)) {
@@ -57,6 +62,7 @@ board.addEventListener('open', ({ hello }) => {
   }
   met = true;
 });
+board.addEventListener('devices', ({ devices }) => fleet?.meet(devices));
 board.addEventListener('message', ({ message }) => {
   const now = performance.now();
   const told = fleet ? fleet.take(message, now) : message;

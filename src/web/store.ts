@@ -79,6 +79,11 @@ export class Store {
       this.missed += to - from + 1;
       this.missedAt = nowMs;
     }
+    this.interrupt();
+  }
+
+  /** No line may lead from here to what comes next. */
+  interrupt(): void {
     for (const channel of this.channels.values()) channel.series.gap();
   }
 

@@ -40,11 +40,12 @@ export class StatusView {
     const offline = !navigator.onLine && link.status !== 'live';
     setAttribute(document.body, 'data-state', link.status);
     setAttribute(document.body, 'data-device', device ?? null);
-    setText(this.pill, pillText(link, offline));
+    const away = link.status === 'live' && device !== undefined && device !== 'online';
+    setText(this.pill, away ? device : pillText(link, offline));
     setAttribute(this.pill, 'title', link.reason || null);
     const refusal = link.status === 'live' ? null : (REFUSALS[link.code ?? 0] ?? null);
     // The countdown is for the eyes; read aloud every second it would be torture.
-    setText(this.announcement, refusal?.text ?? ANNOUNCEMENTS[link.status]);
+    setText(this.announcement, refusal?.text ?? (away ? `This device is ${device}` : ANNOUNCEMENTS[link.status]));
     this.refused.hidden = refusal === null;
     setText(this.refused, refusal?.text ?? '');
     // Without an address it is text.

@@ -53,7 +53,7 @@ function strangers() {
     if (!tags.has(element.tagName)) found.push(element.tagName);
     for (const { name, value } of element.attributes) {
       const address = ['href', 'src', 'action', 'formaction'].includes(name);
-      const known = ['favicon.svg', 'app.css', 'app.js', 'login', 'api/latest'].includes(value);
+      const known = ['favicon.svg', 'app.css', 'app.js', 'login', 'api/latest', '#/'].includes(value);
       if (name.startsWith('on') || name === 'srcdoc' || (address && !known)) found.push(`${element.tagName} ${name}=${value}`);
     }
   }

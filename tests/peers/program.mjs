@@ -126,6 +126,31 @@ export class Board extends Program {
   }
 }
 
+/** `boardcast fleet` on a free port of the loopback, with a link to each of these boards: `{name: board}`. */
+export class Fleet extends Program {
+  static async start(t, boards, ...args) {
+    const links = Object.entries(boards).flatMap(([name, { stream }]) => ['--board', `${name}=${stream}`]);
+    return Fleet.#at(t, '127.0.0.1:0', [...links, ...args]);
+  }
+
+  #args;
+
+  static async #at(t, address, args) {
+    const fleet = new Fleet(t, [...runner, boardcast, 'fleet', '--listen', address, ...args]);
+    fleet.#args = args;
+    [, fleet.origin] = await fleet.line(fleet.stdout, /^ +page +(https?:\S+)\/$/);
+    [, fleet.stream] = await fleet.line(fleet.stdout, /^ +stream +(wss?:\S+)$/);
+    fleet.address = new URL(fleet.origin).host;
+    return fleet;
+  }
+
+  /** Another one at the same address, which knows nothing of this one. */
+  async again(t) {
+    await this.stop();
+    return Fleet.#at(t, this.address, this.#args);
+  }
+}
+
 const example = (name, args) => [...runner, join(dirname(boardcast), 'examples', name), ...args];
 
 /** The article's server, `examples/welcome.rs`. */

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Data, Device } from '../../../clients/js/src/protocol.js';
 import { historyOf, ofDevice } from '../device';
-import { Fleet, POINTS, ago, sparkline, vitalsOf, type Entry } from '../fleet';
+import { Fleet, POINTS, ago, chosenVitals, sparkline, type Entry } from '../fleet';
 import { addressOf, deviceIn } from '../route';
 
 const device = (name: string, status: Device['status'] = 'online', t: number | null = null): Device => ({ name, status, epoch: 'e', seq: 1, t });
@@ -32,13 +32,26 @@ test('who needs an eye comes first, the longest away first, and all others by na
 
 test('a device shows those vitals that it has', () => {
   const fleet = new Fleet();
+  const shown = (): unknown[] => entryOf(fleet, 'pi').vitals.map((name) => name && entryOf(fleet, 'pi').values.get(name));
   fleet.meet([device('pi')]);
   fleet.take(data('pi', { 'thermal/gpu': 40, 'thermal/soc_thermal': 51, 'mem/used': 2e9 }), 5);
-  assert.deepEqual(vitalsOf(entryOf(fleet, 'pi')).map(({ title, value }) => [title, value]), [['Temperature', 51], ['Memory', 2e9]]);
+  assert.deepEqual(shown(), [undefined, 51, 2e9]);
   fleet.take(data('pi', { 'cpu/usage': 7, 'cpu/temperature': 48 }), 6);
-  assert.deepEqual(vitalsOf(entryOf(fleet, 'pi')).map(({ value }) => value), [7, 48, 2e9]);
+  assert.deepEqual(shown(), [7, 48, 2e9]);
+  fleet.take(data('pi', { 'cpu/usage': NaN }), 7);
+  assert.deepEqual(shown(), [7, 48, 2e9], 'the last good value stays');
   fleet.take(data('nobody', { 'cpu/usage': 7 }), 7);
   assert.equal(fleet.devices.size, 1);
+});
+
+test('an address may name other vitals, and what is no filter counts for nothing', () => {
+  const usual = ['+/cpu/usage', '+/cpu/temperature', '+/thermal/+', '+/mem/used'];
+  for (const search of ['', '?', '?vitals=', '?vitals=<b>,/', '?vitals=#/x']) assert.deepEqual(new Fleet(chosenVitals(search)).filters, usual);
+  const fleet = new Fleet(chosenVitals('?vitals=room/+,a!b,door/open,1,2,3'));
+  assert.deepEqual(fleet.filters, ['+/room/+', '+/door/open', '+/1']);
+  fleet.meet([device('pi')]);
+  fleet.take(data('pi', { 'room/humidity': 40 }), 5);
+  assert.deepEqual(entryOf(fleet, 'pi').vitals, ['room/humidity', undefined, undefined]);
 });
 
 test('the line of a device has a hole where it was away, and is bounded', () => {
@@ -53,8 +66,10 @@ test('the line of a device has a hole where it was away, and is bounded', () => 
   fleet.take(data('pi', { 'cpu/usage': 30 }, 105), 6000);
   fleet.take(data('pi', { 'cpu/usage': 130 }, 106), 7000);
   const { recent } = entryOf(fleet, 'pi');
-  assert.deepEqual(recent, [10, 20, null, null, 30, 130]);
-  assert.deepEqual(sparkline(recent), ['54,18.5 55,16.9', '58,15.4 59,0.0']);
+  assert.deepEqual(recent, [10, 20, null, 30, 130]);
+  assert.deepEqual(sparkline(recent, [0, 130]), ['55,18.5 56,16.9', '58,15.4 59,0.0']);
+  fleet.pause();
+  assert.equal(entryOf(fleet, 'pi').arrivedAt, null, 'what came before says nothing of how old it is now');
   for (let i = 0; i < 200; i += 1) fleet.take(data('pi', { 'cpu/usage': i }), i);
   assert.equal(entryOf(fleet, 'pi').recent.length, POINTS);
 });
