@@ -120,11 +120,11 @@ test('a board that falls silent is stale, one that dies is offline, and back it 
   assert.deepEqual(await tab.page.evaluate(order), ['c', 'a', 'b'], 'who needs an eye comes first');
   await click(tab, 'c');
   await tab.page.waitForSelector('body[data-device="stale"]');
-  assert.equal(await tab.page.textContent('#pill'), 'stale');
+  assert.equal(await tab.page.textContent('#pill'), 'Stale');
 
   await known.c.stop();
   await tab.page.waitForSelector('body[data-device="offline"]');
-  assert.equal(await tab.page.textContent('#pill'), 'offline');
+  assert.equal(await tab.page.textContent('#pill'), 'Offline');
   assert.match(await tab.page.textContent('#count'), /^offline: /);
   assert.equal(await tab.page.textContent('#announcement'), 'This device is offline');
   const own = await Tab.open(t, browser);
