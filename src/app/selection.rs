@@ -160,7 +160,14 @@ impl Mask {
 
 /// Those whose numbers are not below this one.
 fn behind(channels: &[ChannelState], known: usize) -> &[ChannelState] {
-    &channels[channels.partition_point(|state| (state.id.get() as usize) < known)..]
+    // Mostly there is none.
+    let last = channels.last().map_or(0, |state| state.id.get() as usize + 1);
+    let from = if last <= known {
+        channels.len()
+    } else {
+        channels.partition_point(|state| (state.id.get() as usize) < known)
+    };
+    &channels[from..]
 }
 
 #[cfg(test)]

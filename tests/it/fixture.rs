@@ -35,7 +35,8 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
             return found;
         }
         assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::yield_now();
+        // Whoever is waited for wants this processor, too.
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 
