@@ -209,6 +209,12 @@ impl Client {
         Ok(Self { socket, response })
     }
 
+    /// From now on it waits longer for a message: for what others first have to
+    /// find each other again.
+    pub(crate) fn be_patient(&self) {
+        self.socket.get_ref().set_read_timeout(Some(4 * PATIENCE)).expect("a time-out");
+    }
+
     /// Goes on after a handshake that was made by hand.
     pub(crate) fn over(stream: TcpStream) -> Self {
         let socket = WebSocket::from_raw_socket(stream, Role::Client, None);
