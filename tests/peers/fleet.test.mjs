@@ -281,7 +281,7 @@ test('what the overview looks like', { skip: !process.env.SCREENSHOTS }, async (
   const now = Date.now() / 1000;
   const how = { shed: { status: 'offline', t: now - 8000, reason: 'no connection: refused' }, pump: { status: 'stale', t: now - 14 } };
   const devices = names.map((name) => ({ name, status: 'online', ...how[name] }));
-  const fleet = await FleetServer.start(t, devices, [...VITALS.slice(0, 2), { name: 'mem/used', unit: 'B' }]);
+  const fleet = await FleetServer.start(t, devices, VITALS.map((channel, i) => ({ ...channel, start: [17.2, 44.5, 4.1e8][i] })));
   const light = await Tab.open(t, browser, { ...DESKTOP, height: 540 });
   const dark = await Tab.open(t, browser, PHONE);
   await dark.page.emulateMedia({ colorScheme: 'dark' });

@@ -23,7 +23,7 @@ export class FleetServer {
   #sockets = new Set();
   #seq = 1;
 
-  /** `devices` as in docs/protocol.md; each has these `channels`, named without it. */
+  /** `devices` as in docs/protocol.md; each has these `channels`, named without it, at `start` (50) to begin with. */
   static async start(t, devices, channels) {
     const server = createServer(async (request, response) => {
       const name = request.url.slice(1).split('?')[0] || 'index.html';
@@ -71,7 +71,7 @@ export class FleetServer {
     for (const device of of) {
       const channels = this.#channels.map((channel) => ({ ...channel, id: -1, name: `${device.name}/${channel.name}` }));
       send(socket, { type: 'channels', channels });
-      send(socket, { ...this.#data(device, () => 50), snapshot: true });
+      send(socket, { ...this.#data(device, ({ start = 50 }) => start), snapshot: true });
     }
     send(socket, { type: 'heartbeat', seq: 1, time: Date.now() / 1000 });
   }

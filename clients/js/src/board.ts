@@ -289,10 +289,14 @@ export class Board extends EventTarget {
   }
 
   private greeted(hello: Hello, startedAnew: boolean): void {
+    const another = this.hello !== null && this.hello.fleet !== hello.fleet;
+    // A place among a fleet's is none on a board.
+    if (another) this.resume = null;
+    if (another) this.known.clear();
     this.hello = hello;
     this.unheard = new Set(this.known.keys());
     this.names.clear();
-    if (startedAnew) this.readings.forget();
+    if (startedAnew || another) this.readings.forget();
     this.describe(hello.channels);
     // Another was chosen while the connection was under way; and an address that asks for nothing has no answer.
     const unanswered = this.selection.channels?.length === 0 && this.pending.size > 0;

@@ -170,6 +170,18 @@ test('who is not listed any more is gone when all have had their turn', () => {
   assert.deepEqual(heard, ['a online', 'b online', 'a stale', 'b gone']);
 });
 
+test('a board that answers where a fleet was is asked for everything, and what the fleet said is forgotten', () => {
+  const { board, world, socket } = joined();
+  socket().hello({ ...hello });
+  socket().receive(devices({ name: 'a' }));
+  socket().receive(snapshot('a', 7));
+  socket().drop();
+  world.pass(3000);
+  socket().hello({ epoch: 'board', seq: 3 });
+  assert.deepEqual(socket().sent[0], { type: 'subscribe', channels: ['#'], id: 1 });
+  assert.deepEqual([board.devices.size, board.latest.size], [0, 0]);
+});
+
 test('a binary batch is of the device whose channels it holds', () => {
   const { board, socket } = joined({ binary: true });
   const from: unknown[] = [];
