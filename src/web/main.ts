@@ -29,7 +29,9 @@ let met = false;
 const past = new Past(async (query) => {
   const device = fleet?.shown;
   if (typeof device !== 'string') return board.history(query);
-  return historyOf(await board.history({ ...query, channels: `${device}/#` }), device);
+  const was = historyOf(await board.history({ ...query, channels: `${device}/#` }), device);
+  if (fleet?.shown !== device) throw new Error(); // Nobody looks at that one any more.
+  return was;
 }, store);
 const seconds = chosenSeconds(byId('window'), () => lookBack());
 const ticker = new Ticker(draw);
@@ -68,7 +70,8 @@ board.addEventListener('message', ({ message }) => {
   const told = fleet ? fleet.take(message, now) : message;
   if (told) store.apply(told, now);
   ticker.request();
-  if (!joined || told?.type !== 'data') return;
+  // What was on its way for the overview comes before the channels of the device.
+  if (!joined || told?.type !== 'data' || store.channels.size === 0) return;
   joined = false;
   lookBack();
 });

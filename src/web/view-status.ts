@@ -41,7 +41,7 @@ export class StatusView {
     setAttribute(document.body, 'data-state', link.status);
     setAttribute(document.body, 'data-device', device ?? null);
     const away = link.status === 'live' && device !== undefined && device !== 'online';
-    setText(this.pill, away ? device : pillText(link, offline));
+    setText(this.pill, away ? device.replace(/^./, (c) => c.toUpperCase()) : pillText(link, offline));
     setAttribute(this.pill, 'title', link.reason || null);
     const refusal = link.status === 'live' ? null : (REFUSALS[link.code ?? 0] ?? null);
     // The countdown is for the eyes; read aloud every second it would be torture.
