@@ -27,6 +27,7 @@ export class FleetPlace {
   private readonly stands = new Map<string, Stand>();
   /** The `subscribe` whose answer is awaited: until it comes, what arrives is of the former selection. */
   private reselecting: number | null = null;
+  private paced = false;
 
   /** For each device that may go on: from where; `null` when none may. */
   get since(): Record<string, Since> | null {
@@ -51,8 +52,13 @@ export class FleetPlace {
         for (const stand of this.stands.values()) stand.joining = true;
         return [];
       case 'subscribed':
+        this.answered(message.id);
+        this.paced = message.maxHz !== undefined;
+        // A paced client gets the newest values instead of what was between: a snapshot is no loss to it, either.
+        if (message.recovered || this.paced) this.joined();
+        return [];
       case 'error':
-        if (message.id === this.reselecting) this.reselecting = null;
+        this.answered(message.id);
         return [];
       case 'devices':
         return message.devices.flatMap((device) => this.describe(device));
@@ -65,10 +71,23 @@ export class FleetPlace {
     }
   }
 
+  /**
+   * A new start is told here before the last words of the former one have all come, in binary messages that name none.
+   * It counts when its snapshot comes, which names it. A tick has the newest alone, and no snapshot.
+   */
   private describe({ name, status, epoch, seq }: Device): Loss[] {
     if (status === 'gone') this.stands.delete(name);
-    else if (epoch !== undefined) return this.enter(name, epoch, seq);
+    else if (this.paced && epoch !== undefined) return this.enter(name, epoch, seq);
     return [];
+  }
+
+  private answered(id: unknown): void {
+    if (id === this.reselecting) this.reselecting = null;
+  }
+
+  /** The devices whose places the server was told go on; with a pace, all. */
+  private joined(): void {
+    for (const stand of this.stands.values()) if (stand.whole || this.paced) stand.joining = false;
   }
 
   /** A device with another epoch has started anew: what was lost of the former start, nobody knows. */

@@ -45,12 +45,46 @@ test('what is lost is told device by device, and no more than that', () => {
 test('a device that was started anew has lost what nobody knows', () => {
   const place = new FleetPlace();
   told(place, hello, snapshot('a', 7), snapshot('b', 3));
-  assert.deepEqual(told(place, devices({ name: 'a', epoch: 'new', seq: 2 })), [loss('a', 1, 2, true)]);
-  assert.deepEqual(place.since, { b: { epoch: 'e', seq: 3 } });
-  assert.deepEqual(told(place, snapshot('a', 2, false, 'new'), data('a', 3, 'new')), []);
+  assert.deepEqual(told(place, devices({ name: 'a', epoch: 'new', seq: 2 })), [], 'its words have not come yet');
+  assert.deepEqual(told(place, snapshot('a', 2, false, 'new'), data('a', 3, 'new')), [loss('a', 1, 2, true)]);
   assert.deepEqual(place.since, { a: { epoch: 'new', seq: 3 }, b: { epoch: 'e', seq: 3 } });
   told(place, devices({ name: 'b', status: 'gone' }));
   assert.deepEqual(Object.keys(place.since ?? {}), ['a']);
+});
+
+/** What a binary message says, which names no epoch. */
+const binary = (place: FleetPlace, device: string, seq: number): Loss[] =>
+  place.take({ type: 'data', device, seq, snapshot: false, more: false, times: [1], values: new Map() });
+
+test('what is on its way from the former start, when the next one is told already, is no place in that', () => {
+  const place = new FleetPlace();
+  told(place, hello, snapshot('a', 5000), devices({ name: 'a', epoch: 'new', seq: 3 }));
+  assert.deepEqual(binary(place, 'a', 5001), []);
+  assert.deepEqual(place.since, { a: { epoch: 'e', seq: 5001 } });
+  assert.deepEqual(told(place, data('a', 5002)), []);
+  assert.deepEqual(told(place, snapshot('a', 3, false, 'new')), [loss('a', 1, 3, true)]);
+  assert.deepEqual(binary(place, 'a', 4), []);
+  assert.deepEqual(place.since, { a: { epoch: 'new', seq: 4 } }, 'and not 5001, which would leave out all up to there');
+});
+
+test('where all could go on, a snapshot is no loss: a paced client gets the newest values instead of what was between', () => {
+  const place = new FleetPlace();
+  const recovered = { type: 'subscribed', channels: [], max_hz: 1, recovered: true };
+  told(place, hello, snapshot('a', 7), snapshot('b', 3), snapshot('c', 3, true));
+  assert.deepEqual(told(place, hello, recovered, snapshot('a', 40), data('a', 42)), []);
+  assert.deepEqual(place.since, { a: { epoch: 'e', seq: 42 }, b: { epoch: 'e', seq: 3 } });
+  assert.deepEqual(told(place, snapshot('c', 9)), [], 'whatever it had');
+  // Without a pace, what the server was not told a place of is lost up to its snapshot.
+  told(place, hello, snapshot('b', 9, true), hello, { ...recovered, max_hz: undefined });
+  assert.deepEqual(told(place, snapshot('a', 50), snapshot('b', 12)), [loss('b', 10, 12)]);
+});
+
+test('a tick brings the first words of a new start as they are, behind what is told of the device', () => {
+  const place = new FleetPlace();
+  told(place, hello, { type: 'subscribed', channels: [], max_hz: 1, recovered: false }, snapshot('a', 5000));
+  assert.deepEqual(told(place, devices({ name: 'a', epoch: 'new', seq: 2 })), [loss('a', 1, 2, true)]);
+  assert.deepEqual(binary(place, 'a', 4), []);
+  assert.equal(place.since, null, 'the rest of its values may have been in what was between');
 });
 
 test('another selection has no place until its snapshots are here', () => {
