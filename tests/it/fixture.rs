@@ -211,6 +211,7 @@ impl Client {
 
     /// From now on it waits longer for a message: for what others first have to
     /// find each other again.
+    #[cfg(feature = "mqtt")]
     pub(crate) fn be_patient(&self) {
         self.socket.get_ref().set_read_timeout(Some(4 * PATIENCE)).expect("a time-out");
     }
