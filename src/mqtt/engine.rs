@@ -211,6 +211,8 @@ pub fn start(options: Options, name: &str, client: impl Client + 'static) -> Res
             log::error!("{}: {why}", engine.log);
             engine.shared.standing().0 = Status::Failed(why.into());
         }
+        // The client first: who has waited for the end may ask what it left.
+        drop(engine);
         drop(held);
     };
     let short: String = name.chars().filter(char::is_ascii).take(15).collect();

@@ -35,11 +35,8 @@ export function arrange(parent: Element, wanted: readonly Element[]): void {
   for (const child of [...parent.children]) if (!keep.has(child)) child.remove();
   let there = parent.firstElementChild;
   for (const child of wanted) {
-    // One that has to go further down would otherwise have all behind it moved up, one by one.
-    if (there !== child && there?.nextElementSibling === child) {
-      there.remove();
-      there = child;
-    }
+    // One that has to go further down is passed over: else all behind it would be moved up, one by one.
+    if (there !== child && there?.nextElementSibling === child) there = child;
     if (there === child) there = child.nextElementSibling;
     else parent.insertBefore(child, there);
   }

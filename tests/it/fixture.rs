@@ -28,13 +28,23 @@ use tungstenite::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits until `condition` gives something.
-pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_for_or(condition, || what.to_owned())
+}
+
+/// The same; what was waited for is said with what there is instead.
+#[track_caller]
+pub(crate) fn wait_for_or<T>(
+    mut condition: impl FnMut() -> Option<T>,
+    what: impl Fn() -> String,
+) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = condition() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "waited in vain for {}", what());
         // Whoever is waited for wants this processor, too.
         std::thread::park_timeout(Duration::from_millis(1));
     }
@@ -197,6 +207,12 @@ impl Client {
                 tungstenite::HandshakeError::Interrupted(_) => panic!("no answer in time"),
             })?;
         Ok(Self { socket, response })
+    }
+
+    /// From now on it waits longer for a message: for what others first have to
+    /// find each other again.
+    pub(crate) fn be_patient(&self) {
+        self.socket.get_ref().set_read_timeout(Some(4 * PATIENCE)).expect("a time-out");
     }
 
     /// Goes on after a handshake that was made by hand.

@@ -307,7 +307,9 @@ mod behind_a_broker {
         let mut viewer = Client::connect(servers[1].address, "/ws?channels=");
         viewer.say(&format!(r#"{filter},"since":{place}}}"#));
         assert_eq!(viewer.next("subscribed")["recovered"], true);
-        // The broker goes; what was made meanwhile comes when it is back.
+        // The broker goes; what was made meanwhile comes when it is back, and when
+        // all have tried again.
+        viewer.be_patient();
         broker.kill();
         feed(&mut boards[1], "room/temp=30");
         broker.start_again();

@@ -57,7 +57,8 @@ fn all(party: &Party, topic: &str) -> Vec<String> {
 }
 
 fn await_newest(party: &Party, topic: &str, what: impl Fn(&str) -> bool) -> String {
-    wait_for(topic, || all(party, topic).pop().filter(|payload| what(payload)))
+    let seen = || all(party, topic).pop().filter(|payload| what(payload));
+    wait_for_or(seen, || format!("{topic}: {:#?}", all(party, topic)))
 }
 
 fn read(text: &str) -> Value {
@@ -318,11 +319,12 @@ fn values_stand_alone_home_assistant_is_told_and_what_is_gone_is_cleared() {
                     [[channel]]\nname = \"room/attic/#\"\nhide = true\n";
     folder.write("x.toml", settings);
     board.signal(Signal::SIGHUP);
-    wait_for("its removal", || {
+    let removed = || {
         let removed = json!({ "p": "sensor" });
         let mut list = all(&party, config).into_iter().filter(|text| !text.is_empty());
         list.any(|text| read(&text)["cmps"]["sensor_room_attic_temp"] == removed).then_some(())
-    });
+    };
+    wait_for_or(removed, || format!("its removal: {:#?}", all(&party, config)));
     await_newest(&party, config, |text| {
         !has(text, "sensor_room_attic_temp") && has(text, "sensor_room_temp")
     });

@@ -9,7 +9,7 @@ import { join as path } from 'node:path';
 import { test } from './deadline.mjs';
 import { pathToFileURL } from 'node:url';
 import WebSocket from 'ws';
-import { Board } from './program.mjs';
+import { Board, Fleet } from './program.mjs';
 import { Link, seeded } from './proxy.mjs';
 import { account, recordOf } from './record.mjs';
 import { Arrivals, until, within } from './waiting.mjs';
@@ -159,3 +159,38 @@ for (const [name, options] of Object.entries({
     t.diagnostic(`${seqs.length} batches, ${recovered} of ${link.count} connections went on, ${gaps.length} gaps told`);
   });
 }
+
+test(`a link that is cut ${CUTS} times, and leads to one of two fleet servers, loses nothing of any board silently`, async (t) => {
+  const names = ['a', 'b'];
+  const boards = await Promise.all(names.map((board) => Board.start(t, '--interval', '50ms', '--name', board)));
+  const known = Object.fromEntries(boards.map((board, i) => [names[i], board]));
+  const servers = [await Fleet.start(t, known), await Fleet.start(t, known)];
+  const [first] = servers;
+  const reference = await join(t, first, { binary: true });
+  const truth = recordOf(reference.client);
+  const random = seeded(9);
+  t.diagnostic('seed 9');
+  const link = await Link.start(t, first, { budget: () => Math.floor(80_000 * random() ** 3), reset: () => random() < 0.5 });
+  const { client, messages } = await join(t, first, { binary: true }, link.origin);
+  const record = recordOf(client);
+  client.addEventListener('status', ({ retryAt }) => {
+    link.to(servers[random() < 0.5 ? 0 : 1]);
+    if (retryAt) queueMicrotask(look);
+  });
+  look();
+  while (link.count < CUTS) await messages.next('message over a bad link');
+
+  for (const board of names) {
+    const of = (entries) => account(entries.filter(({ device }) => device === board));
+    const { seqs, gaps, accounted } = of(record);
+    const came = of(truth).seqs;
+    assert.ok(seqs.length > 10, `${seqs.length} batches of ${board}`);
+    assert.deepEqual(came.filter((seq) => seq <= seqs.at(-1) && !accounted(seq)), [], `lost silently, of ${board}`);
+    assert.deepEqual(gaps.filter(({ epochChanged }) => epochChanged), []);
+    assert.deepEqual(seqs.filter((seq) => seq > came[0] && seq <= came.at(-1) && !came.includes(seq)), [], 'made up');
+    t.diagnostic(`${board}: ${seqs.length} batches, ${gaps.length} gaps told`);
+  }
+  const { recovered } = account(record.filter(({ type }) => type === 'subscribed'));
+  assert.ok(recovered > CUTS / 10, `it went on ${recovered} times where it was`);
+  t.diagnostic(`${recovered} of ${link.count} connections went on`);
+});

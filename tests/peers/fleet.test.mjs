@@ -10,7 +10,10 @@ import { after, before } from 'node:test';
 import { test } from './deadline.mjs';
 import { DESKTOP, launch, PHONE, Tab } from './browser.mjs';
 import { FleetServer } from './fleetserver.mjs';
+import { joinWithNode } from './peers.mjs';
 import { Board, Fleet } from './program.mjs';
+import { Link } from './proxy.mjs';
+import { account, recordOf } from './record.mjs';
 import { until } from './waiting.mjs';
 
 let browser;
@@ -167,6 +170,33 @@ test('a fleet server that was killed is found again at its address, by the overv
     assert.equal(await tab.page.evaluate(() => window.marker), 'the same document');
     nothingWrong(tab, again.address, { failed });
   }
+});
+
+test('a server that was killed: the page goes on at another one, with each batch once and no gap in its charts', async (t) => {
+  const known = await boards(t, 'a', 'b');
+  const [first, second] = [await Fleet.start(t, known), await Fleet.start(t, known)];
+  const link = await Link.start(t, first);
+  const tab = await Tab.open(t, browser);
+  await tab.page.goto(`${link.origin}/#/device/b`);
+  await tab.live('uptime', 'mem/used');
+  await tab.page.evaluate(`void (window.record = (${recordOf})(board))`);
+  await tab.changes('uptime');
+  // It has the board's batches from here on, too.
+  const { messages } = await joinWithNode(t, second.stream);
+  await messages.find(({ type, device }) => type === 'data' && device === 'b', 'batch of b');
+  const before = await tab.page.evaluate(() => board.hello.epoch);
+
+  link.to(second);
+  await first.stop();
+  await tab.page.waitForSelector('body[data-state="reconnecting"]');
+  await tab.live();
+  for (let i = 0; i < 2; i += 1) await tab.changes('uptime');
+  assert.notEqual(await tab.page.evaluate(() => board.hello.epoch), before, 'another server');
+  const { seqs, gaps, snapshots, recovered } = account(await tab.page.evaluate('window.record'));
+  assert.deepEqual([gaps, snapshots, recovered], [[], [], 1]);
+  assert.deepEqual(seqs, seqs.map((_, i) => seqs[0] + i), 'each once and in order');
+  assert.equal(await tab.page.getAttribute('[data-headline="mem"] .plot', 'data-breaks'), '0');
+  assert.deepEqual(tab.errors, []);
 });
 
 const VITALS = [

@@ -20,6 +20,8 @@ export class Link {
   #pairs = new Set();
   #up = true;
   #reset;
+  #host;
+  #port;
 
   /**
    * `budget` gives, for each connection, how many bytes from the board pass before it is cut; `reset`, whether by a
@@ -28,8 +30,8 @@ export class Link {
   static async start(t, board, { budget = () => Infinity, reset = () => false } = {}) {
     const link = new Link();
     link.#reset = reset;
-    const [host, port] = board.address.split(':');
-    const server = createServer((near) => link.#join(near, connect(Number(port), host), budget()));
+    link.to(board);
+    const server = createServer((near) => link.#join(near, connect(link.#port, link.#host), budget()));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     t.after(() => {
@@ -50,6 +52,12 @@ export class Link {
 
   up() {
     this.#up = true;
+  }
+
+  /** Who comes from now on is led to this one. */
+  to(board) {
+    const [host, port] = board.address.split(':');
+    [this.#host, this.#port] = [host, Number(port)];
   }
 
   #join(near, far, left) {

@@ -1,13 +1,16 @@
 // Whether a client has got everything once and in order, or was told what it did not get. Fed with what the JavaScript
 // client tells: its `message` and `gap` events. This file also runs inside a page.
 
-/** Starts to record; `board` is a client. */
+/** Starts to record; `board` is a client, of a fleet, too: what is of a device then has its name as `device`. */
 export function recordOf(board) {
   const record = [];
-  board.addEventListener('message', ({ message: { type, seq, snapshot, more, recovered } }) => {
-    if (type === 'data' || type === 'subscribed' || type === 'hello') record.push({ type, seq, snapshot, more, recovered });
+  board.addEventListener('message', ({ message: { type, device, seq, snapshot, more, recovered } }) => {
+    const whose = type === 'data' && device !== undefined ? { device } : {};
+    if (type === 'data' || type === 'subscribed' || type === 'hello') record.push({ type, ...whose, seq, snapshot, more, recovered });
   });
-  board.addEventListener('gap', ({ from, to, epochChanged }) => record.push({ type: 'gap', from, to, epochChanged }));
+  board.addEventListener('gap', ({ device, from, to, epochChanged }) => {
+    record.push({ type: 'gap', ...(device !== undefined && { device }), from, to, epochChanged });
+  });
   return record;
 }
 
