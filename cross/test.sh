@@ -40,7 +40,7 @@ is_static() {
 }
 
 is_small() {
-    [ "$(stat -c %s "$1")" -le 2600000 ] || fail "$1 is larger than 2.6 MB"
+    [ "$(stat -c %s "$1")" -le 2800000 ] || fail "$1 is larger than 2.8 MB"
 }
 
 architecture() {
