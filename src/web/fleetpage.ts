@@ -81,6 +81,8 @@ export class FleetPage {
     this.name = device;
     this.clock.set(time, nowMs);
     this.store.rejoined(nowMs);
+    // What was between is not lost to who asks for the newest alone, but no line may lead across.
+    this.fleet.pause();
   }
 
   /** Whether it is a loss of what is shown. */
