@@ -85,7 +85,7 @@ bench: setup page
 	$(CARGO) bench --bench fanout -- ws prototype floor $(ARGS)
 
 stress: page
-	$(CARGO) test --release --features tls --test it stress:: -- --ignored --nocapture --test-threads=1
+	$(CARGO) test --release --features tls,mqtt,mdns --test it stress:: -- --ignored --nocapture --test-threads=1
 
 soak: page
 	MINUTES="$(or $(MINUTES),30)" PLOT="$(abspath $(or $(PLOT),$(target)/soak.svg))" \

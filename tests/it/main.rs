@@ -18,6 +18,8 @@ mod channels;
 mod chaos;
 mod client;
 mod crowd;
+#[cfg(feature = "mqtt")]
+mod crowds;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod delivery;
