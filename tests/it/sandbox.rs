@@ -196,6 +196,10 @@ fn sighup_names_what_is_outside_and_takes_all_the_rest() {
     for need in [format!("source outside: {}", folder.display()), "source meter: TCP port 9".into()]
     {
         let line = format!("{need} is outside of the sandbox");
+        wait_for(&line, || {
+            log = board.log();
+            log.contains(&line).then_some(())
+        });
         assert_eq!(log.matches(&line).count(), 1, "{line}: {log}");
     }
     assert_eq!(latest(&board, "outside"), None);
