@@ -49,7 +49,12 @@ pub(super) fn greet(
         // Whether it is there, the log tells.
         line("mqtt", broker);
     }
-    line("channels", &format!("{} from {}", view.channels().len(), sources.join(", ")));
+    // The last line, always: whoever starts the program may wait for it.
+    let known = match view.channels().len() {
+        0 => "none yet".into(),
+        count => format!("{count} from {}", sources.join(", ")),
+    };
+    line("channels", &known);
     drop(view);
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

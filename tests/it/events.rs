@@ -9,7 +9,7 @@ use std::{
 use boardcast::{net::Limits, telemetry::HubSettings};
 use serde_json::Value;
 
-use crate::fixture::*;
+use crate::{fixture::*, fleet};
 
 /// A reader of events, as a browser's `EventSource` is one.
 struct Source {
@@ -92,6 +92,38 @@ fn the_messages_are_those_of_the_websocket_and_name_their_place() {
     board.publish();
     assert_eq!(source.next("data"), viewer.next("data"));
     assert_eq!(source.last_id, format!("{}:2", board.hub.epoch()));
+}
+
+#[test]
+fn a_fleets_events_say_whose_they_are_and_have_no_place_of_their_own() {
+    let boards: [Board; 2] = std::array::from_fn(|_| Board::start());
+    boards.iter().for_each(|board| _ = board.publish());
+    let places = [("a", boards[0].engine.address), ("b", boards[1].engine.address)];
+    let server = fleet::fleet(&places, &[]);
+    fleet::await_online(&server, &["a", "b"]);
+    // A place is one board's: who says one begins anew.
+    let place = format!("Last-Event-ID: {}:1\r\n", boards[0].hub.epoch());
+    let mut source = Source::open(server.address, "/events?channels=%2B/count", &place);
+    assert_eq!(source.head.status, 200);
+    assert_eq!(source.next("hello")["fleet"], true);
+    assert_eq!(source.next("subscribed")["recovered"], false);
+    let mut viewer = Client::connect(server.address, "/ws?channels=%2B/count");
+    let batches = |told: &mut dyn FnMut() -> Value| {
+        let mut two = [told(), told()].map(|data| (data["device"].to_string(), data));
+        two.sort_by(|one, other| one.0.cmp(&other.0));
+        two
+    };
+    let snapshots = batches(&mut || source.next("data"));
+    assert_eq!(snapshots, batches(&mut || viewer.next("data")));
+    for (snapshot, name) in snapshots.iter().zip(["a", "b"]) {
+        assert_eq!(snapshot.1["device"], name);
+        assert_eq!(snapshot.1["values"][format!("{name}/count")], 1);
+    }
+    let seq = boards[1].publish();
+    let data = source.next("data");
+    assert_eq!((&data["device"], &data["seq"]), (&"b".into(), &seq.into()));
+    assert_eq!(data, viewer.next("data"));
+    assert_eq!(source.last_id, "");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::fixture::*;
 
 /// A fleet server with links to these boards.
-fn fleet(boards: &[(&str, SocketAddr)], more: &[&str]) -> Binary {
+pub(crate) fn fleet(boards: &[(&str, SocketAddr)], more: &[&str]) -> Binary {
     let mut command = command(env!("CARGO_BIN_EXE_boardcast"));
     command.args(["fleet", "--config", "/dev/null", "--listen", "127.0.0.1:0"]);
     for (name, address) in boards {
@@ -39,7 +39,7 @@ fn await_status(client: &mut Client, name: &str, status: &str) -> Value {
 }
 
 /// Waits until a server has all these devices online.
-fn await_online(server: &Binary, names: &[&str]) {
+pub(crate) fn await_online(server: &Binary, names: &[&str]) {
     wait_for("devices that are online", || {
         let answer = get(server.address, "/api/devices");
         let list: Value = serde_json::from_str(answer.text()).expect("JSON");
