@@ -398,7 +398,7 @@ fn on_a_terminal_it_is_a_table_and_ctrl_c_puts_the_terminal_right() {
     let mut terminal = Terminal::start(&["watch", &board.engine.address.to_string()], &[]);
     terminal.wait_to_see("door");
     board.publish();
-    terminal.wait_to_see("count");
+    terminal.wait_to_see("·[2Jevil·");
     terminal.key(0x03);
     let status = wait_for("its end", || terminal.child.try_wait().expect("waited"));
     assert_eq!(status.signal(), Some(Signal::SIGINT as i32));
