@@ -25,6 +25,8 @@ mod wishes;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::viewer::fuzzing;
 use self::{
     answers::Parcel,
     history::Histories,

@@ -23,6 +23,8 @@ use std::{
 use bytes::Bytes;
 
 use self::fleet::Standing;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::fleet::fuzzing;
 #[cfg(feature = "mqtt")]
 pub(crate) use self::tap::{Piece, Place, Tap};
 use super::{

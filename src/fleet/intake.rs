@@ -17,7 +17,7 @@ use super::{
     Counts, Fleet,
     fresh::Freshness,
     message::{Description, Message, Reading},
-    settings::level,
+    settings::{is_device, level},
 };
 use crate::{
     telemetry::{
@@ -133,9 +133,7 @@ impl Fleet {
         let status = if online { DeviceStatus::Online } else { DeviceStatus::Offline };
         let mut devices = self.lock();
         self.0.hub.update(|hub| {
-            let Some(id) = hub.declare(&level(name), status) else {
-                return self.0.counts.devices.increment();
-            };
+            let Some(id) = self.declared(hub, name, status) else { return };
             let device = devices.entry(id).or_insert_with(|| Device::new(now, status, false));
             if online {
                 device.fresh.hear(now);
@@ -146,6 +144,22 @@ impl Fleet {
             device.status = status;
             hub.set_status(id, status, (!online).then_some(WHY));
         });
+    }
+
+    /// The device of this name, which is made when there is none; one for which
+    /// there is no room, or that can have no such name, is counted.
+    fn declared(
+        &self,
+        hub: &mut FleetMut<'_>,
+        name: &str,
+        status: DeviceStatus,
+    ) -> Option<DeviceId> {
+        let level = level(name);
+        let id = is_device(&level).then(|| hub.declare(&level, status)).flatten();
+        if id.is_none() {
+            self.0.counts.devices.increment();
+        }
+        id
     }
 
     /// A device is to be forgotten.
@@ -181,10 +195,7 @@ impl Fleet {
         let heard = self.0.hub.update(|hub| {
             // Of one that is known by what was kept alone, nobody knows where it is.
             let status = if retained { DeviceStatus::Offline } else { DeviceStatus::Online };
-            let Some(id) = hub.declare(&level(name), status) else {
-                self.0.counts.devices.increment();
-                return Heard::Nothing;
-            };
+            let Some(id) = self.declared(hub, name, status) else { return Heard::Nothing };
             let device = devices.entry(id).or_insert_with(|| {
                 let mut device = Device::new(now, status, false);
                 if retained {

@@ -80,7 +80,8 @@ pub(crate) struct Counts {
     names: Counter,
     /// Channels that were left out because there are too many.
     channels: Counter,
-    /// Messages of devices for which there is no room.
+    /// Messages of devices for which there is no room, or that have no name of
+    /// 1 to 64 characters.
     devices: Counter,
     /// Devices that were forgotten.
     forgotten: Counter,
@@ -159,7 +160,7 @@ impl Fleet {
             ),
             (
                 "boardcast_fleet_refused_devices_total",
-                "Messages left out: too many devices.",
+                "Messages left out: too many devices, or a name too long.",
                 &counts.devices,
             ),
             (

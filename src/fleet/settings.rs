@@ -99,6 +99,12 @@ pub(super) fn level(name: &str) -> String {
     name.chars().map(|c| if fine(c) { c } else { '_' }).collect()
 }
 
+/// Whether a device can have this level as its name: something has to be left
+/// for its channels.
+pub(super) fn is_device(level: &str) -> bool {
+    (1..=MAX_NAME / 2).contains(&level.len())
+}
+
 /// `NAME=URL`, or a URL alone: then the host is the name. The URL is whatever
 /// names a board for `boardcast watch`.
 impl FromStr for BoardPlace {
@@ -118,8 +124,7 @@ impl FromStr for BoardPlace {
             host[..end].trim_matches(['[', ']']).to_owned()
         };
         let name = level(&name.map_or_else(host, str::to_owned));
-        // Something has to be left for its channels.
-        if name.is_empty() || name.len() > MAX_NAME / 2 {
+        if !is_device(&name) {
             return Err(Error::Setting(format!(
                 "{text:?}: a board's name has 1 to 64 characters, as in pi1=ws://pi1:8642/ws"
             )));

@@ -9,6 +9,7 @@
 //! | [`line`] | a pushed line |
 //! | [`foreign`] | what a program prints that knows nothing of the grammar |
 //! | [`broker`] | what an MQTT broker says (feature `mqtt`) |
+//! | [`boards`] | what the boards of a fleet say |
 //! | [`control`] | a client's JSON, and the query of `/ws` |
 //! | [`filters`] | what a client asks to see |
 //!
@@ -28,6 +29,7 @@ pub use self::texts::{control, filters, foreign, line, settings};
 #[cfg(feature = "mqtt")]
 pub use crate::mqtt::fuzzing::broker;
 pub use crate::{
+    app::fuzzing::boards,
     net::fuzzing::{frames, head},
     telemetry::history_fuzzing::history,
 };

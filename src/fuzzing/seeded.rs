@@ -133,6 +133,11 @@ fn any_words_of_a_broker() {
 }
 
 #[test]
+fn any_words_of_a_fleets_boards() {
+    run("boards", super::boards, 3000);
+}
+
+#[test]
 fn any_filters() {
     run("filters", super::filters, 10_000);
 }

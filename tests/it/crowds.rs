@@ -22,7 +22,8 @@ use crate::{broker::Mosquitto, fixture::*, strain::Process};
 fn a_few_boards_and_viewers_outlive_their_broker() {
     let seen = outage(3, 8, Duration::from_secs(1));
     assert_eq!((seen.wrong, seen.silent), (0, 0), "values that are not the board's, or lost");
-    assert!(seen.compared > 50, "{}", seen.compared);
+    // Two for each viewer, before and after; on a quiet machine it is ten times as many.
+    assert!(seen.compared >= 16, "{}", seen.compared);
 }
 
 #[test]

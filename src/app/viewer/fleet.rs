@@ -12,6 +12,9 @@
 //! place for each device: it goes on from the oldest entry of the ring, and is
 //! not shown what it had.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 use std::{collections::HashMap, time::Instant};
 
 use bytes::Bytes;

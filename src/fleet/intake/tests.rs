@@ -254,6 +254,10 @@ fn what_cannot_be_taken_is_left_out_and_counted_and_nothing_else_is_lost() {
     world.hear("pi1", &latest("e1", 2, r#"{"c":1,"d":2,"e":3,"a":2}"#));
     world.hear("the shed", &data("e1", 1, 1.0));
     world.hear("third", &data("e1", 1, 1.0));
+    for name in ["", &"x".repeat(65)] {
+        world.hear(name, &data("e1", 1, 1.0));
+        world.fleet.said(name, true);
+    }
     world.hear("pi1", &data("../../", 3, 1.0));
     let rows = vec!["0"; 70_000].join(",");
     let wide = format!(
@@ -271,7 +275,7 @@ fn what_cannot_be_taken_is_left_out_and_counted_and_nothing_else_is_lost() {
     );
     let counts = &world.fleet.0.counts;
     let all = [&counts.names, &counts.channels, &counts.devices, &counts.bad];
-    assert_eq!(all.map(Counter::get), [4, 2, 1, 3]);
+    assert_eq!(all.map(Counter::get), [4, 2, 5, 3]);
 }
 
 #[test]
