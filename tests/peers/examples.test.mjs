@@ -31,6 +31,9 @@ test('push: everyone hears the load of this machine, and watch prints it', async
 test('chat: a room hears its own, and only that', async (t) => {
   const chat = await startExample(t, 'chat', '127.0.0.1:0');
   const anna = await joinChat(t, `${chat.url}/kitchen`);
+  // A handshake may be over before the handler has let her in: who hears herself is in.
+  anna.say('hello?');
+  assert.equal(await anna.heard.next('own word'), `${anna.localPort}: hello?`);
   const bela = await joinChat(t, `${chat.url}/kitchen`);
   const carl = await joinChat(t, `${chat.url}/cellar`);
   assert.equal(await anna.heard.next('arrival'), `${bela.localPort} comes in`);

@@ -1,7 +1,7 @@
 // A test waits for a condition under a deadline, and says what it waited for when that passes. It never sleeps.
 
 /** Far more than anything here takes, also under an emulator: whoever reaches it has found a fault. */
-export const DEADLINE_MS = 10_000;
+export const DEADLINE_MS = 30_000;
 
 /** What `promise` gives; fails when it does not come in time. */
 export async function within(promise, what, ms = DEADLINE_MS) {
