@@ -318,6 +318,11 @@ impl Engine {
             Err(Error::Io { source, .. }) => return source.into(),
             Err(error) => return Over::Lost(End::Other(error.to_string())),
         };
+        // Whoever stopped it may have one in its place already: a CONNECT now
+        // would end that one, or leave a will behind it.
+        if self.shared.stopped() {
+            return Over::Stopped;
+        }
         let over = match Session::new(version, &self.options, now) {
             Ok(mut session) => {
                 let over = self.keep(&pipe, &mut session, deadline);

@@ -132,6 +132,11 @@ impl Session {
             return;
         }
         self.out.advance(length);
+        if !self.out.is_empty() {
+            // What is under way on a slow link cannot be acknowledged yet. A
+            // ping goes out whole, so it puts off nothing.
+            self.waited = now;
+        }
         if self.out.is_empty() && self.out.capacity() > UNSENT {
             self.out = BytesMut::new();
         }

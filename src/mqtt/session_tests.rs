@@ -184,3 +184,20 @@ fn what_a_broker_says_itself_is_shown_without_control_characters() {
     let Err(End::Other(text)) = session.event(now) else { panic!("refused") };
     assert!(text.ends_with("(\"a[m\")"), "{text}");
 }
+
+#[test]
+fn a_long_message_on_a_slow_link_has_the_time_that_it_takes() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let mut session = welcome(&[], start);
+    session.publish(&publication("a", &[&[b'x'; 200_000]]), start);
+    for step in 1..=9 {
+        session.sent(20_000, after(step * 9));
+        assert!(session.tick(after(step * 9)).is_ok(), "{step}");
+    }
+    session.sent(session.unsent().len(), after(82));
+    session.feed(&[0xd0, 0]);
+    assert_eq!(events(&mut session, after(85)), []);
+    // From there on it is waited for as ever.
+    assert!(session.tick(after(81) + ACKNOWLEDGE).is_err());
+}

@@ -83,6 +83,9 @@ pub(super) struct Publisher {
     /// each that came from it.
     pub(super) pending: VecDeque<Option<Place>>,
     pub(super) tally: Arc<Tally>,
+    /// Its connection is there. The tally is of all publishers: one that never
+    /// had a connection, and ends late, says nothing of another's.
+    pub(super) up: bool,
     pub(super) legacy: Arc<Mutex<Legacy>>,
 }
 
@@ -98,7 +101,7 @@ impl Publisher {
     /// A connection is there.
     pub(super) fn greet(&mut self, out: &mut dyn Out, now: Instant) {
         self.forget();
-        self.tally.connected(true);
+        self.stands(true);
         self.send(out, &self.topics.status.clone(), &[ONLINE.as_bytes()], true, None);
         self.descriptions = Descriptions::default();
         self.latest = Latest::default();
@@ -161,9 +164,15 @@ impl Publisher {
 
     /// The connection is over: what was not acknowledged is said again.
     pub(super) fn forget(&mut self) {
-        self.tally.connected(false);
+        self.stands(false);
         self.tap.go_back(self.place());
         self.pending.clear();
+    }
+
+    fn stands(&mut self, up: bool) {
+        if up != std::mem::replace(&mut self.up, up) {
+            self.tally.connected(up);
+        }
     }
 
     /// Where to go on on another connection.
@@ -319,7 +328,7 @@ impl Client for Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        self.tally.connected(false);
+        self.stands(false);
         let mut topics = self.values.topics(&self.hub.view(), &self.topics);
         let mut components = BTreeSet::new();
         if let Some(discovery) = &mut self.discovery {

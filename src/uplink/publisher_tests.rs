@@ -62,6 +62,7 @@ impl Bench {
             discovery: None,
             pending: VecDeque::new(),
             tally: Arc::default(),
+            up: false,
             legacy: Arc::default(),
         };
         Self { hub, source, channel, publisher, now: Instant::now() }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     app::App,
     error::Result,
-    mqtt::{self, Options, Running, Will},
+    mqtt::{self, Options, Running, Secret, Will},
     net::Counter,
     telemetry::{Filters, Hub},
     wire::prometheus::Page,
@@ -61,7 +61,15 @@ pub(crate) struct Uplink {
     hub: Hub,
     tally: Arc<Tally>,
     legacy: Arc<Mutex<Legacy>>,
-    current: Mutex<Option<(UplinkSettings, Running)>>,
+    current: Mutex<Option<Current>>,
+}
+
+/// The connection, and what it was made with.
+struct Current {
+    settings: UplinkSettings,
+    /// As its file had it.
+    password: Option<Secret>,
+    running: Running,
 }
 
 impl Uplink {
@@ -71,18 +79,22 @@ impl Uplink {
         Self { app: app.clone(), hub: hub.clone(), tally, legacy, current: Mutex::new(None) }
     }
 
-    /// Goes where these settings say, and stays when it is there already.
+    /// Goes where these settings say, and stays when it is there already, with
+    /// the password that its file has now.
     /// Waits for the end of an earlier connection, 2 s at most.
     ///
     /// # Errors
     /// As of [`UplinkSettings::password`] and [`mqtt::start`]; nothing has
     /// changed then.
     pub(crate) fn apply(&self, settings: &UplinkSettings) -> Result<()> {
-        let before = self.lock().as_ref().map(|(before, _)| before.clone());
-        if before.as_ref().map_or(settings.broker.is_none(), |before| before == settings) {
+        let password = settings.broker.as_ref().and(settings.password()?);
+        let stays = match &*self.lock() {
+            Some(now) => now.settings == *settings && now.password == password,
+            None => settings.broker.is_none(),
+        };
+        if stays {
             return Ok(());
         }
-        let password = settings.password()?;
         // Its end leaves a place to go on from.
         self.end();
         let Some(broker) = settings.broker.clone() else { return Ok(()) };
@@ -97,7 +109,7 @@ impl Uplink {
             retain: true,
         };
         let options = Options {
-            password,
+            password: password.clone(),
             authority: settings.authority.clone(),
             will: Some(will),
             ..Options::new(broker, client_id)
@@ -107,7 +119,7 @@ impl Uplink {
         self.app.at_change(move || bell.ring());
         let tally = self.tally.clone();
         self.app.measure(move |page| tally.describe(page));
-        *self.lock() = Some((settings.clone(), running));
+        *self.lock() = Some(Current { settings: settings.clone(), password, running });
         Ok(())
     }
 
@@ -141,14 +153,15 @@ impl Uplink {
             discovery,
             pending: Default::default(),
             tally: tally.clone(),
+            up: false,
             legacy: legacy.clone(),
         })
     }
 
     /// Tells the connection to end, and waits for nothing.
     pub(crate) fn stop(&self) {
-        if let Some((_, running)) = &*self.lock() {
-            running.stop();
+        if let Some(current) = &*self.lock() {
+            current.running.stop();
         }
     }
 
@@ -159,7 +172,7 @@ impl Uplink {
         drop(current);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(UplinkSettings, Running)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Current>> {
         lock(&self.current)
     }
 }

@@ -340,6 +340,30 @@ fn values_stand_alone_home_assistant_is_told_and_what_is_gone_is_cleared() {
 }
 
 #[test]
+fn a_password_that_is_changed_in_its_file_is_taken_at_a_reload() {
+    let folder = Folder::new("password");
+    let users = folder.0.join("users");
+    let mut made = Command::new(tool("bin", "mosquitto_passwd"));
+    let made = made.args(["-b", "-c"]).arg(&users).args(["me", "s3cret"]).output();
+    assert!(made.expect("mosquitto_passwd starts").status.success());
+    let lines = format!("allow_anonymous false\npassword_file {}", users.display());
+    let broker = Mosquitto::start(&lines);
+    let own = folder.write("own", "old\n");
+    let at = broker.url().replace("//", "//me@");
+    let board = board(&at, &["--mqtt-password-file", &own]);
+    wait_for("a refusal", || board.log().contains("refuses").then_some(()));
+    assert_eq!(board.metric("boardcast_mqtt_connected"), 0);
+    folder.write("own", "s3cret\n");
+    board.signal(Signal::SIGHUP);
+    await_connection(&board);
+    // What has not changed is left as it is.
+    board.signal(Signal::SIGHUP);
+    let taken = || (board.log().matches("read anew").count() == 2).then_some(());
+    wait_for_or(taken, || board.log());
+    assert_eq!(board.metric("boardcast_mqtt_connects_total"), 1);
+}
+
+#[test]
 fn viewers_do_not_feel_a_broker_that_hangs() {
     let broker = Mosquitto::start("");
     let way = Way::to(broker.port());

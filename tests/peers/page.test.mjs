@@ -51,6 +51,7 @@ test('the page goes live and its readings change', async (t) => {
 /** Starts to record what the page's own client tells, under the name of `window.record`. */
 async function startRecord(tab) {
   await tab.page.evaluate(`void (window.record = (${recordOf})(board))`);
+  await tab.page.waitForFunction(() => window.record.some(({ seq }) => seq));
 }
 
 const recordIn = async (tab) => account(await tab.page.evaluate('window.record'));
