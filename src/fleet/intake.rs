@@ -36,6 +36,12 @@ const MAX_TEXT: usize = 256;
 const MAX_VALUES: usize = 65_536;
 /// And no batch has so many rows times columns: 6 MiB.
 const MAX_CELLS: usize = 262_144;
+/// The greatest number that JavaScript has exactly (ECMA-262, 21.1.2.6).
+const MAX_SEQ: u64 = (1 << 53) - 1;
+/// The first and the last instant of its `Date` (21.4.1.1), in seconds from 1970.
+const MAX_T: f64 = 8.64e12;
+/// The time that the rows of a batch may take, in seconds.
+const MAX_DT: f64 = 86_400.0;
 
 /// What is known of a device beside what the hub knows.
 #[derive(Debug)]
@@ -162,11 +168,14 @@ impl Fleet {
         id
     }
 
-    /// A device is to be forgotten.
+    /// A device is to be forgotten, unless it is in the settings.
     pub fn forget(&self, name: &str) {
         let mut devices = self.lock();
         let forgotten = self.0.hub.update(|hub| {
             let id = hub.named(&level(name))?.id;
+            if devices.get(&id).is_some_and(|device| device.fixed) {
+                return None;
+            }
             hub.forget(id);
             Some(id)
         });
@@ -338,6 +347,11 @@ impl Take<'_, '_> {
     }
 
     fn data(&mut self, epoch: String, mut message: Message<'_>) {
+        let times = message.t.abs() <= MAX_T && message.dt.iter().all(|dt| *dt <= MAX_DT);
+        if !times || message.seq > MAX_SEQ {
+            self.counts.bad.increment();
+            return self.tell("a batch has a time or a number that cannot be");
+        }
         let run = self.hub.get(self.id).and_then(|device| device.run.clone());
         let same = run.as_ref().is_some_and(|run| *run.epoch == *epoch);
         // A board that was started anew may not have replaced yet what the broker keeps.
@@ -349,7 +363,7 @@ impl Take<'_, '_> {
         if is_old && !message.snapshot {
             return self.counts.doubled.increment();
         }
-        if message.values.0.len().saturating_mul(message.dt.len()) > MAX_CELLS {
+        if message.values.0.len().max(1).saturating_mul(message.dt.len()) > MAX_CELLS {
             // As if it had not come: the next one tells of the gap.
             self.counts.bad.increment();
             return self.tell("a batch is too large");

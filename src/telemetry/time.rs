@@ -47,7 +47,7 @@ impl std::ops::Add<Duration> for BootTime {
     type Output = Self;
 
     fn add(self, time: Duration) -> Self {
-        Self(self.0 + time)
+        Self(self.0.saturating_add(time))
     }
 }
 

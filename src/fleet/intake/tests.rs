@@ -279,6 +279,43 @@ fn what_cannot_be_taken_is_left_out_and_counted_and_nothing_else_is_lost() {
 }
 
 #[test]
+fn numbers_and_times_that_cannot_be_are_refused() {
+    let world = World::new();
+    // Beyond that a duration and the time since boot are more than either may be.
+    world.clock.advance(1e6);
+    world.hear("pi1", &data("e1", 1, 1.0));
+    let rows = vec!["0"; 300_000].join(",");
+    for bad in [
+        r#""seq":2,"t":5,"dt":[0,18446744073709549568],"values":{"a":[1,2]}"#,
+        r#""seq":2,"t":1e306,"values":{"a":1}"#,
+        r#""seq":2,"t":-1e13,"values":{"a":1}"#,
+        r#""seq":9007199254740992,"t":5,"values":{"a":1}"#,
+        r#""seq":18446744073709551615,"t":5,"snapshot":true,"values":{"a":1}"#,
+        &format!(r#""seq":2,"t":5,"dt":[{rows}],"values":{{}}"#),
+    ] {
+        world.hear("pi1", &format!(r#"{{"type":"data","epoch":"e1",{bad}}}"#));
+    }
+    assert_eq!(world.fleet.0.counts.bad.get(), 6);
+    world.hear("pi1", &data("e1", 2, 2.0));
+    assert_eq!(world.ring(), ["pi1 e1 1 Snapshot pi1/a=[1.0]", "pi1 e1 2 Data pi1/a=[2.0]"]);
+    let latest = BootTime::new(Duration::from_secs(1)) + Duration::MAX;
+    assert_eq!(latest.since_boot(), Duration::MAX);
+}
+
+#[test]
+fn a_device_of_the_settings_is_not_forgotten() {
+    let world = World::new();
+    world.fleet.expect("fixed");
+    world.hear("fixed", &data("e1", 1, 1.0));
+    world.hear("other", &data("e1", 1, 1.0));
+    world.fleet.forget("fixed");
+    world.fleet.forget("other");
+    world.hear("fixed", &data("e1", 2, 2.0));
+    assert_eq!(world.states(), [("fixed".into(), "online")]);
+    assert_eq!(world.fleet.0.counts.forgotten.get(), 1);
+}
+
+#[test]
 fn who_falls_silent_is_stale_then_offline_then_forgotten() {
     let world = World::new();
     world.fleet.expect("fixed");
