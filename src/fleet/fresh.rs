@@ -46,6 +46,15 @@ impl Freshness {
         self.heard = now;
     }
 
+    /// It is heard of again, after it counted as offline for its silence: where
+    /// its habits were known, that pause was none. To be told before
+    /// [`hear`](Self::hear).
+    pub(super) fn forgive(&mut self, now: BootTime) {
+        if self.intervals >= ENOUGH {
+            self.leave(now, "");
+        }
+    }
+
     /// It is away: it said so, or its link is down.
     pub(super) fn leave(&mut self, now: BootTime, why: &str) {
         let since = self.away.as_ref().map_or(now, |(since, _)| *since);
@@ -113,6 +122,22 @@ mod tests {
         let fresh = heard_every(50.0);
         assert_eq!([59.0, 61.0, 149.0].map(|s| word(&fresh, s)), ["online", "stale", "stale"]);
         assert_eq!(word(&fresh, 151.0), "offline");
+    }
+
+    #[test]
+    fn an_outage_is_no_habit_of_one_that_was_heard_often_and_one_that_never_was_may_have_it() {
+        let mut fresh = heard_every(1.0);
+        assert_eq!(word(&fresh, 600.0), "offline");
+        fresh.forgive(at(600.0));
+        fresh.hear(at(600.0));
+        let words = [600.0, 644.0, 646.0, 659.0, 661.0].map(|seconds| word(&fresh, seconds));
+        assert_eq!(words, ["online", "online", "stale", "stale", "offline"]);
+        let mut seldom = Freshness::new(at(0.0));
+        for number in 1..=3 {
+            seldom.forgive(at(600.0 * f64::from(number)));
+            seldom.hear(at(600.0 * f64::from(number)));
+        }
+        assert_eq!(word(&seldom, 2300.0), "stale", "it is heard every ten minutes");
     }
 
     #[test]

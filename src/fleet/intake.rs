@@ -92,6 +92,14 @@ impl Device {
         }
     }
 
+    /// Something came from it.
+    fn hear(&mut self, now: BootTime) {
+        if self.status == DeviceStatus::Offline {
+            self.fresh.forgive(now);
+        }
+        self.fresh.hear(now);
+    }
+
     /// Tells a fault, unless one was told of late.
     fn tell(&mut self, now: BootTime, name: &str, fault: &str) {
         if self.told.is_none_or(|told| now.since(told) >= TOLD) {
@@ -142,7 +150,7 @@ impl Fleet {
             let Some(id) = self.declared(hub, name, status) else { return };
             let device = devices.entry(id).or_insert_with(|| Device::new(now, status, false));
             if online {
-                device.fresh.hear(now);
+                device.hear(now);
             } else {
                 device.fresh.leave(now, WHY);
                 device.parts = None;
@@ -223,7 +231,7 @@ impl Fleet {
             self.0.counts.messages.increment();
             // What a broker had kept is no sign of life.
             if !retained {
-                device.fresh.hear(now);
+                device.hear(now);
                 if device.status != DeviceStatus::Online {
                     device.status = DeviceStatus::Online;
                     hub.set_status(id, DeviceStatus::Online, None);
