@@ -4,11 +4,14 @@
 /** The address of a device's page. */
 export const addressOf = (device: string): string => `#/device/${encodeURIComponent(device)}`;
 
-/**
- * The device whose page an address is of; `null`: the overview. What is no device's name is nobody's page: a `+` would
- * ask for all of them.
- */
+/** The device whose page an address is of; `null`: the overview. */
 export function deviceIn(hash: string): string | null {
-  const match = /^#\/device\/([A-Za-z0-9._-]{1,64})$/.exec(hash);
-  return match ? (match[1] as string) : null;
+  const match = /^#\/device\/([^/]+)$/.exec(hash);
+  if (!match) return null;
+  try {
+    const name = decodeURIComponent(match[1] as string);
+    return name === '+' || name === '#' ? null : name; // A wildcard would ask for all of them.
+  } catch {
+    return null; // Half an escape: nobody's name.
+  }
 }
